@@ -1,0 +1,1 @@
+"""Three clouds on one machine: everything a deployment talks to, on the loopback interface."""
