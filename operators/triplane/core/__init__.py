@@ -1,0 +1,1 @@
+"""Values and tools every feature stands on; knows neither Airflow nor a cloud."""

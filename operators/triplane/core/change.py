@@ -1,0 +1,154 @@
+"""What a run would change, and what it did: the values that tasks hand to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, Literal
+
+from triplane.core.digest import digest
+
+Action = Literal["none", "create", "update", "replace", "destroy", "deferred"]
+State = Literal["unchanged", "deployed", "failed", "rolled_back"]
+
+
+class Risk(IntEnum):
+    """How much a change can hurt; ordered."""
+
+    NONE = 0
+    LOW = 1
+    MEDIUM = 2
+    HIGH = 3
+    CRITICAL = 4
+
+    @classmethod
+    def parse(cls, name: str) -> Risk:
+        """The risk called ``name`` (``"low"``)."""
+        return cls[name.upper()]
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComponentChange:
+    """What would change in one component.
+
+    ``binds`` names everything an approval of this change must cover: digests, versions, serials.
+    ``lines`` is for people, one line a change, redacted already.
+    """
+
+    address: str
+    action: Action
+    risk: Risk
+    summary: str
+    lines: tuple[str, ...] = ()
+    binds: Mapping[str, str | int] = field(default_factory=dict)
+
+    @property
+    def changed(self) -> bool:
+        """Whether applying this would do anything."""
+        return self.action != "none"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for XCom and the artifact store."""
+        return {
+            "address": self.address,
+            "action": self.action,
+            "risk": str(self.risk),
+            "summary": self.summary,
+            "lines": list(self.lines),
+            "binds": dict(self.binds),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ComponentChange:
+        """The inverse of :meth:`to_json`."""
+        return cls(
+            address=value["address"],
+            action=value["action"],
+            risk=Risk.parse(value["risk"]),
+            summary=value["summary"],
+            lines=tuple(value.get("lines", ())),
+            binds=dict(value["binds"]),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangeSet:
+    """What one run would change in one cloud and environment.
+
+    ``source`` is the digest of the frozen source, ``spec`` that of ``platform.yaml``.
+    """
+
+    platform: str
+    environment: str
+    cloud: str
+    revision: str
+    source: str
+    spec: str
+    changes: tuple[ComponentChange, ...]
+
+    @property
+    def risk(self) -> Risk:
+        """The highest risk of any change."""
+        return max((change.risk for change in self.changes), default=Risk.NONE)
+
+    @property
+    def changed(self) -> tuple[ComponentChange, ...]:
+        """The components that would change."""
+        return tuple(change for change in self.changes if change.changed)
+
+    @property
+    def digest(self) -> str:
+        """What an approval is bound to: any difference in content is another digest."""
+        return digest(self.to_json())
+
+    def change(self, address: str) -> ComponentChange | None:
+        """The change of one component, None if this change set does not hold it."""
+        return next((change for change in self.changes if change.address == address), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; their canonical JSON is what :attr:`digest` covers."""
+        return {
+            "platform": self.platform,
+            "environment": self.environment,
+            "cloud": self.cloud,
+            "revision": self.revision,
+            "source": self.source,
+            "spec": self.spec,
+            "changes": [change.to_json() for change in self.changes],
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> ChangeSet:
+        """The inverse of :meth:`to_json`."""
+        plain = {key: value[key] for key in ("platform", "environment", "cloud", "revision", "source", "spec")}
+        return cls(**plain, changes=tuple(ComponentChange.from_json(item) for item in value["changes"]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What became of one component. ``version`` is a digest, revision, version or serial."""
+
+    address: str
+    version: str
+    state: State
+    seconds: float = 0.0
+    details: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for XCom and reports."""
+        return {
+            "address": self.address,
+            "version": self.version,
+            "state": self.state,
+            "seconds": round(self.seconds, 1),
+            "details": dict(self.details),
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Result:
+        """The inverse of :meth:`to_json`."""
+        return cls(**value)
