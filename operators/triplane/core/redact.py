@@ -19,9 +19,12 @@ _SHAPES = (
 )
 _ASSIGNMENT = re.compile(
     r"""(?ix) (\b[\w.-]*(?:password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key)\b
-        ["']? \s* [:=] \s* (?:bearer\s+)? ["']?) (?!\*\*\*|\$\{|null\b|true\b|false\b|\(sensitive) ([^\s"',;}]{4,})"""
+        ["']? \s* [:=] \s* (?:bearer\s+)? ["']?) (?!\*\*\*|\$\{|null\b|true\b|false\b|\(sensitive)
+        ([^\s"',;}]{4,})"""
 )
-_SECRET_NAME = re.compile(r"(?i)(password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)")
+_SECRET_NAME = re.compile(
+    r"(?i)(password|passwd|secret|token|api[_-]?key|access[_-]?key|private[_-]?key|credential)"
+)
 
 
 class Redactor:
