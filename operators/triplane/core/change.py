@@ -79,7 +79,8 @@ class ComponentChange:
 class ChangeSet:
     """What one run would change in one cloud and environment.
 
-    ``source`` is the digest of the frozen source, ``spec`` that of ``platform.yaml``.
+    ``source`` is the digest of the frozen source, ``spec`` that of ``platform.yaml``, ``policy`` the
+    environment's approval policy as plain values.
     """
 
     platform: str
@@ -88,6 +89,7 @@ class ChangeSet:
     revision: str
     source: str
     spec: str
+    policy: Mapping[str, Any]
     changes: tuple[ComponentChange, ...]
 
     @property
@@ -118,6 +120,7 @@ class ChangeSet:
             "revision": self.revision,
             "source": self.source,
             "spec": self.spec,
+            "policy": dict(self.policy),
             "changes": [change.to_json() for change in self.changes],
         }
 

@@ -1,0 +1,178 @@
+"""Who must agree to a change set, and the signed decisions that prove that they did.
+
+A decision is signed by the approval task with a key that only workers hold, so that neither an edited
+XCom nor a run configuration nor a task marked successful by hand can stand in for one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from triplane.core.change import ChangeSet, Risk
+from triplane.core.digest import canonical_json
+from triplane.core.errors import InputError, RefusedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """One environment's approval policy.
+
+    ``votes`` says how many different people each risk needs; a risk that is not named needs one.
+    ``expires`` is how long a decision holds, in seconds. ``approvers`` are user names; empty means
+    anybody whom Airflow lets respond.
+    """
+
+    votes: Mapping[str, int] = field(default_factory=dict)
+    expires: float = 86400.0
+    requester_may_approve: bool = False
+    approvers: tuple[str, ...] = ()
+
+    def needed(self, risk: Risk) -> int:
+        """How many people must approve a change of this risk; none for no change."""
+        return 0 if risk is Risk.NONE else self.votes.get(str(risk), 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: they are part of the change set, and so of what is approved."""
+        return {**asdict(self), "votes": dict(self.votes), "approvers": list(self.approvers)}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Policy:
+        """The inverse of :meth:`to_json`."""
+        return cls(**{**value, "approvers": tuple(value["approvers"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """One person's answer. ``change_sets`` maps each cloud to the digest that was shown.
+
+    ``dag_id``, ``run_id`` and ``vote`` say which approval task asked; times are ISO 8601 with a zone.
+    """
+
+    dag_id: str
+    run_id: str
+    vote: int
+    requester: str
+    responder: str
+    approved: bool
+    change_sets: Mapping[str, str]
+    decided_at: str
+    expires_at: str
+    key: str = ""
+    signature: str = ""
+
+    def sign(self, keys: Sequence[str]) -> Decision:
+        """This decision signed with the newest of ``keys``."""
+        unsigned = replace(self, key=key_id(keys[0]), signature="")
+        return replace(unsigned, signature=_signature(unsigned, keys[0]))
+
+    def signed_by(self, keys: Iterable[str]) -> bool:
+        """Whether one of ``keys`` signed exactly this content."""
+        unsigned = replace(self, signature="")
+        return any(
+            self.key == key_id(key) and hmac.compare_digest(self.signature, _signature(unsigned, key))
+            for key in keys
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for XCom."""
+        return {**asdict(self), "change_sets": dict(self.change_sets)}
+
+    @classmethod
+    def from_json(cls, value: Any) -> Decision:
+        """The inverse of :meth:`to_json`. :raises RefusedError: ``value`` is not a decision"""
+        try:
+            return cls(**value)
+        except TypeError:
+            raise RefusedError(
+                "the approval holds no signed decision; approve the change set again"
+            ) from None
+
+
+def decision_expiry(decided_at: datetime, policy: Policy) -> str:
+    """When a decision made at ``decided_at`` stops to hold."""
+    return (decided_at + timedelta(seconds=policy.expires)).isoformat()
+
+
+def apply_run_id(run_id: str, cloud: str) -> str:
+    """The id of the only child run that may apply what parent run ``run_id`` approved for ``cloud``."""
+    return f"{run_id}.{cloud}.apply"
+
+
+def verify(
+    change_set: ChangeSet,
+    decisions: Sequence[Decision],
+    *,
+    keys: Sequence[str],
+    dag_id: str,
+    run_id: str,
+    now: datetime,
+) -> None:
+    """Make sure that ``decisions`` allow run ``run_id`` of ``dag_id`` to apply ``change_set`` now.
+
+    :raises RefusedError: they do not; the message says which condition fails
+    """
+    policy = Policy.from_json(change_set.policy)
+    needed = policy.needed(change_set.risk)
+    where = f"{change_set.cloud}/{change_set.environment}"
+    if len(decisions) < needed:
+        raise RefusedError(
+            f"{where}: {change_set.digest} is not approved: {needed} approval(s) needed, {len(decisions)} found"
+        )
+    for decision in decisions:
+        if problem := _problem(decision, change_set, policy, keys, dag_id, run_id, now):
+            raise RefusedError(f"{where}: the approval does not hold: {problem}")
+    people = {decision.responder for decision in decisions}
+    if len(people) < needed:
+        raise RefusedError(f"{where}: {needed} different people must approve, only {len(people)} did")
+
+
+def check_keys(keys: Sequence[str]) -> Sequence[str]:
+    """``keys`` if they can sign. :raises InputError: there is none, or one is too short"""
+    if not keys or any(len(key) < 32 for key in keys):
+        raise InputError(
+            "[triplane] signing_key must hold keys of at least 32 characters, the newest first; "
+            "make one with `triplane keys` and give it to workers only"
+        )
+    return keys
+
+
+def key_id(key: str) -> str:
+    """A name for a key that does not give it away."""
+    return hashlib.sha256(b"triplane key id\0" + key.encode()).hexdigest()[:8]
+
+
+def _signature(unsigned: Decision, key: str) -> str:
+    return hmac.new(key.encode(), canonical_json(unsigned.to_json()), hashlib.sha256).hexdigest()
+
+
+def _problem(
+    decision: Decision,
+    change_set: ChangeSet,
+    policy: Policy,
+    keys: Sequence[str],
+    dag_id: str,
+    run_id: str,
+    now: datetime,
+) -> str | None:
+    shown = decision.change_sets.get(change_set.cloud)
+    own_run = (decision.dag_id, decision.run_id) == (dag_id, run_id)
+    if not decision.signed_by(keys):
+        return "its signature is not from a worker of this installation, or its content was changed"
+    if not decision.approved:
+        return f"{decision.responder} rejected it"
+    if shown != change_set.digest:
+        return f"it is for {shown or 'another cloud'}, not for {change_set.digest}"
+    if not own_run and run_id != apply_run_id(decision.run_id, change_set.cloud):
+        return f"it was given to run {decision.run_id}, not to {run_id}"
+    if now >= datetime.fromisoformat(decision.expires_at):
+        return f"it expired at {decision.expires_at}; ask again"
+    if policy.approvers and decision.responder not in policy.approvers:
+        return f"{decision.responder} is not among the approvers {', '.join(policy.approvers)}"
+    if decision.responder == decision.requester and not policy.requester_may_approve:
+        return f"{decision.responder} asked for this run and may not approve it"
+    return None

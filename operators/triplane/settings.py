@@ -1,0 +1,194 @@
+"""Airflow's configuration and connections, turned into the values that the features work with."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+import tarfile
+import tempfile
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from airflow.sdk.configuration import conf
+
+from triplane.core.approval import Decision, check_keys, verify
+from triplane.core.change import ChangeSet, ComponentChange
+from triplane.core.digest import canonical_json
+from triplane.core.errors import InputError, RefusedError
+from triplane.core.ledger import Ledger
+from triplane.core.redact import Redactor
+from triplane.core.store import ArtifactStore
+
+SECTION = "triplane"
+_secrets: set[str] = set()
+
+
+def artifact_store() -> ArtifactStore:
+    """The store at ``[triplane] artifact_store``, encrypted with ``[triplane] artifact_key``."""
+    return ArtifactStore(_root(), _keys("artifact_key"))
+
+
+def ledger(scope: str) -> Ledger:
+    """The ledger of ``<environment>/<cloud>``."""
+    return Ledger(_root(), scope)
+
+
+def signing_keys() -> list[str]:
+    """The keys that sign and check decisions, the newest first; only workers need them."""
+    return list(check_keys(_keys("signing_key")))
+
+
+def platform_file() -> Path:
+    """The ``platform.yaml`` that the DAGs are built from: ``[triplane] platform``."""
+    home = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
+    return Path(conf.get(SECTION, "platform", fallback=None) or home / "platform.yaml")
+
+
+def redactor() -> Redactor:
+    """Knows every secret that this process has resolved so far."""
+    return Redactor(_secrets)
+
+
+def register_secret(value: str) -> str:
+    """Have ``value`` masked from now on, by us and in Airflow's logs; returns it."""
+    from airflow.sdk.log import mask_secret
+
+    if value:
+        _secrets.add(value)
+        mask_secret(value)
+    return value
+
+
+def put_outputs(scope: str, stack: str, outputs: Mapping[str, Any]) -> None:
+    """Keep a stack's real outputs (name -> value) for the components that refer to them."""
+    artifact_store().put_named(f"outputs/{scope}/{stack}", canonical_json(dict(outputs)))
+
+
+def get_outputs(scope: str, stack: str) -> dict[str, Any] | None:
+    """A stack's outputs as of its last apply or unchanged plan, None if there was none."""
+    data = artifact_store().get_named(f"outputs/{scope}/{stack}")
+    return None if data is None else json.loads(data)
+
+
+def lookup(scope: str, secrets: Mapping[str, Mapping[str, str]] | None = None) -> Callable[[str], Any]:
+    """What ``${stack.output}`` and ``${secret.name}`` stand for in ``scope``.
+
+    ``secrets`` maps a name to where it is kept: ``{"variable": "airflow_variable"}`` or
+    ``{"connection": "conn_id"}`` (its password). A secret is masked as soon as it is read. The
+    returned function raises KeyError for a name without value.
+    """
+    cache: dict[str, Any] = {}
+
+    def find(name: str) -> Any:
+        if name not in cache:
+            kind, _, rest = name.partition(".")
+            cache[name] = _secret(rest, secrets or {}) if kind == "secret" else _output(scope, kind, rest)
+        return cache[name]
+
+    return find
+
+
+def source_dir(source: str) -> Path:
+    """The frozen source of this digest, unpacked in a private cache; treat it as read-only."""
+    base = Path(tempfile.gettempdir()) / f"triplane-{os.getuid()}"
+    base.mkdir(mode=0o700, exist_ok=True)
+    if base.stat().st_uid != os.getuid() or base.stat().st_mode & 0o077:
+        raise RefusedError(f"{base} is not private to this user; remove it")
+    target = base / source.removeprefix("sha256:")
+    with (base / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not target.exists():
+            data = artifact_store().get(source)
+            with tempfile.TemporaryDirectory(dir=base) as scratch:
+                with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+                    archive.extractall(scratch, filter="data")
+                os.rename(scratch, target)
+                os.mkdir(scratch)
+    return target
+
+
+def get_change_set(digest: str) -> ChangeSet:
+    """The change set of this digest. :raises RefusedError: it is missing or was changed"""
+    return ChangeSet.from_json(json.loads(artifact_store().get(digest)))
+
+
+def put_change_set(change_set: ChangeSet) -> str:
+    """Keep a change set and return its digest."""
+    return artifact_store().put(canonical_json(change_set.to_json()))
+
+
+def authorized_change(
+    context: Any, address: str, change_set: str, authorization: Mapping[str, Any] | str | None
+) -> ComponentChange:
+    """The approved change of the component at ``address``, after checking that it may be applied now.
+
+    Reads the change set by its digest from the artifact store and verifies the signed decisions in
+    ``authorization`` (``{"decisions": [...]}``) for this very run.
+
+    :raises RefusedError: not approved, expired, for another run or other content, or tampered with
+    """
+    found = get_change_set(change_set)
+    value = json.loads(authorization) if isinstance(authorization, str) else (authorization or {})
+    decisions = [Decision.from_json(item) for item in value.get("decisions") or []]
+    run = context["dag_run"]
+    verify(
+        found,
+        decisions,
+        keys=signing_keys(),
+        dag_id=run.dag_id,
+        run_id=run.run_id,
+        now=datetime.now(UTC),
+    )
+    change = found.change(address)
+    if change is None:
+        raise RefusedError(f"{address} is not in change set {change_set}; plan again")
+    return change
+
+
+def _root() -> Any:
+    from airflow.sdk import ObjectStoragePath
+
+    home = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
+    return ObjectStoragePath(conf.get(SECTION, "artifact_store", fallback=None) or f"file://{home}/triplane")
+
+
+def _keys(option: str) -> list[str]:
+    value = conf.get(SECTION, option, fallback=None) or ""
+    keys = [register_secret(key.strip()) for key in value.split(",") if key.strip()]
+    if not keys:
+        raise InputError(
+            f"[triplane] {option} is not set; make a key with `triplane keys` "
+            f"and set AIRFLOW__TRIPLANE__{option.upper()}"
+        )
+    return keys
+
+
+def _secret(name: str, secrets: Mapping[str, Mapping[str, str]]) -> str:
+    from airflow.sdk import BaseHook, Variable
+
+    if name not in secrets:
+        raise KeyError(f"secret {name} is not declared")
+    place = secrets[name]
+    if "variable" in place:
+        value = Variable.get(place["variable"], default=None)
+    else:
+        value = BaseHook.get_connection(place["connection"]).password
+    if value is None:
+        raise KeyError(f"secret {name} is not set: Airflow has no value for {dict(place)}")
+    return register_secret(str(value))
+
+
+def _output(scope: str, stack: str, name: str) -> Any:
+    outputs = get_outputs(scope, stack)
+    if outputs is None:
+        raise KeyError(f"stack {stack} was never applied in {scope}")
+    value: Any = outputs
+    for part in name.split("."):
+        if not isinstance(value, Mapping) or part not in value:
+            raise KeyError(f"stack {stack} has no output {name}")
+        value = value[part]
+    return value
