@@ -121,7 +121,7 @@ def verify(
     where = f"{change_set.cloud}/{change_set.environment}"
     if len(decisions) < needed:
         raise RefusedError(
-            f"{where}: {change_set.digest} is not approved: {needed} approval(s) needed, {len(decisions)} found"
+            f"{where}: {change_set.digest} is not approved: {needed} needed, {len(decisions)} found"
         )
     for decision in decisions:
         if problem := _problem(decision, change_set, policy, keys, dag_id, run_id, now):

@@ -1,0 +1,56 @@
+"""What Airflow wants to know about this provider package."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from triplane import __version__
+
+
+def _option(
+    description: str, *, default: str | None = None, example: str | None = None, sensitive: bool = False
+) -> Any:
+    return {
+        "description": description,
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": example,
+        "default": default,
+        "sensitive": sensitive,
+    }
+
+
+def get_provider_info() -> dict[str, Any]:
+    """The provider's metadata, in the form of Airflow's ``provider_info.schema.json``."""
+    return {
+        "package-name": "airflow-provider-triplane",
+        "name": "Triplane",
+        "description": "Deploys one platform to AWS, Google Cloud and Azure: "
+        "Terraform, container images, Helm releases, serverless functions.",
+        "versions": [__version__],
+        "config": {
+            "triplane": {
+                "description": "Where Triplane finds its platform and keeps its artifacts.",
+                "options": {
+                    "platform": _option(
+                        "Path of the platform spec that the DAGs are built from; "
+                        "$AIRFLOW_HOME/platform.yaml if not set.",
+                        example="/srv/platform/platform.yaml",
+                    ),
+                    "artifact_store": _option(
+                        "URL of the artifact store (any ObjectStoragePath); $AIRFLOW_HOME/triplane if not set.",
+                        example="s3://aws_default@my-bucket/triplane",
+                    ),
+                    "artifact_key": _option(
+                        "Fernet keys that encrypt the artifact store, separated by commas, the newest first.",
+                        sensitive=True,
+                    ),
+                    "signing_key": _option(
+                        "Keys that sign approval decisions, separated by commas, the newest first. "
+                        "Give them to workers only.",
+                        sensitive=True,
+                    ),
+                },
+            }
+        },
+    }
