@@ -1,0 +1,1 @@
+"""Asking people: what they read, how they answer, and what their answer is bound to."""
