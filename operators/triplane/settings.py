@@ -24,6 +24,7 @@ from triplane.core.redact import Redactor
 from triplane.core.store import ArtifactStore
 
 SECTION = "triplane"
+SECRET_KINDS = ("variable", "connection")
 _secrets: set[str] = set()
 
 
@@ -74,19 +75,20 @@ def get_outputs(scope: str, stack: str) -> dict[str, Any] | None:
     return None if data is None else json.loads(data)
 
 
-def lookup(scope: str, secrets: Mapping[str, Mapping[str, str]] | None = None) -> Callable[[str], Any]:
-    """What ``${stack.output}`` and ``${secret.name}`` stand for in ``scope``.
+def lookup(scope: str) -> Callable[[str], Any]:
+    """What references stand for in ``scope`` (``<environment>/<cloud>``).
 
-    ``secrets`` maps a name to where it is kept: ``{"variable": "airflow_variable"}`` or
-    ``{"connection": "conn_id"}`` (its password). A secret is masked as soon as it is read. The
-    returned function raises KeyError for a name without value.
+    ``${network.vpc_id}`` is an output of a stack, ``${variable.name}`` an Airflow Variable,
+    ``${connection.conn_id}`` the password of an Airflow connection; the latter two are taken for
+    secrets and masked as soon as they are read. The returned function raises KeyError for a name
+    without value.
     """
     cache: dict[str, Any] = {}
 
     def find(name: str) -> Any:
         if name not in cache:
             kind, _, rest = name.partition(".")
-            cache[name] = _secret(rest, secrets or {}) if kind == "secret" else _output(scope, kind, rest)
+            cache[name] = _secret(kind, rest) if kind in SECRET_KINDS else _output(scope, kind, rest)
         return cache[name]
 
     return find
@@ -167,18 +169,15 @@ def _keys(option: str) -> list[str]:
     return keys
 
 
-def _secret(name: str, secrets: Mapping[str, Mapping[str, str]]) -> str:
+def _secret(kind: str, name: str) -> str:
     from airflow.sdk import BaseHook, Variable
 
-    if name not in secrets:
-        raise KeyError(f"secret {name} is not declared")
-    place = secrets[name]
-    if "variable" in place:
-        value = Variable.get(place["variable"], default=None)
+    if kind == "variable":
+        value = Variable.get(name, default=None)
     else:
-        value = BaseHook.get_connection(place["connection"]).password
+        value = BaseHook.get_connection(name).password
     if value is None:
-        raise KeyError(f"secret {name} is not set: Airflow has no value for {dict(place)}")
+        raise KeyError(f"Airflow has no {kind} {name}, or it holds no secret")
     return register_secret(str(value))
 
 
