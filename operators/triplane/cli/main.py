@@ -1,0 +1,72 @@
+"""``triplane``: check a spec, print its schema, make keys, run the sandbox."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit code: 0 fine, 1 what was asked about is wrong, 2 wrong usage."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = _parser(words).parse_args(words)
+    result: int = arguments.run(arguments) or 0
+    return result
+
+
+def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="triplane", description="Deploy one platform to three clouds.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    validate = commands.add_parser("validate", help="check a platform.yaml and print every problem")
+    validate.add_argument("file", type=Path, metavar="FILE")
+    validate.set_defaults(run=_validate)
+
+    schema = commands.add_parser("schema", help="print the JSON Schema of platform.yaml")
+    schema.set_defaults(run=_schema)
+
+    keys = commands.add_parser("keys", help="make new keys for the artifact store and for approvals")
+    keys.set_defaults(run=_keys)
+
+    if words[:1] == ["sandbox"]:
+        from triplane.sandbox.command import add_parser
+
+        add_parser(commands)
+    else:
+        commands.add_parser("sandbox", help="three clouds on this machine: up, down, status", add_help=False)
+    return parser
+
+
+def _validate(arguments: argparse.Namespace) -> int:
+    from triplane.spec.load import problems_of
+
+    problems = problems_of(arguments.file)
+    for problem in problems:
+        print(problem)
+    if problems:
+        print(f"{len(problems)} problem{'s' if len(problems) > 1 else ''}", file=sys.stderr)
+    return 1 if problems else 0
+
+
+def _schema(arguments: argparse.Namespace) -> int:
+    from triplane.spec.load import json_schema
+
+    print(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+def _keys(arguments: argparse.Namespace) -> int:
+    import secrets
+
+    from cryptography.fernet import Fernet
+
+    print(f"AIRFLOW__TRIPLANE__ARTIFACT_KEY={Fernet.generate_key().decode()}")
+    print(f"AIRFLOW__TRIPLANE__SIGNING_KEY={secrets.token_hex(32)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The platform spec: the YAML that a user writes, as validated values."""

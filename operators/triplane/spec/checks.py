@@ -1,0 +1,202 @@
+"""What a schema cannot say: references, names, cycles, files.
+
+Works on the plain data, so that it finds its problems also where the schema is violated elsewhere.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from triplane.core.references import references
+from triplane.spec.document import Document, Location, Problem
+from triplane.spec.graph import cycle, upstream
+from triplane.spec.model import CLOUDS
+
+_DEPLOYED = ("stacks", "charts", "functions", "cluster")
+"""The parts of a cloud whose values are resolved when stacks have been applied."""
+
+
+def check(document: Document, source: Path | None) -> list[Problem]:
+    """Every problem beyond the schema; without ``source`` the files are not looked at."""
+    return list(_Checks(document, source).all())
+
+
+@dataclass(frozen=True)
+class _Checks:
+    document: Document
+    source: Path | None
+
+    def all(self) -> Iterator[Problem]:
+        for cloud in CLOUDS:
+            if self.get("clouds", cloud):
+                yield from self.stacks(cloud)
+                yield from self.images(cloud)
+                yield from self.required(cloud)
+                for location, text in _strings(self.get("clouds", cloud), ("clouds", cloud)):
+                    yield from self.references(cloud, location, text)
+        if self.source is not None:
+            yield from self.files(self.source)
+
+    def get(self, *path: str) -> Mapping[str, Any]:
+        """The mapping at a place, empty where there is none."""
+        return _mapping(self.document.data, *path)
+
+    def stacks(self, cloud: str) -> Iterator[Problem]:
+        base = ("clouds", cloud, "stacks")
+        stacks = self.get(*base)
+        for name in stacks:
+            if name in ("env", "secret", "environment"):
+                message = f"a stack cannot be called '{name}': references use that word"
+                yield self.document.problem((*base, name), message, on_key=True)
+            for index, other in enumerate(_names(stacks[name], "after")):
+                if other not in stacks:
+                    yield self._unknown((*base, name, "after", index), "stack", other, stacks)
+            for variable, secret in _mapping(stacks[name], "secrets").items():
+                if str(secret) not in self.get("secrets"):
+                    location = (*base, name, "secrets", variable)
+                    yield self._unknown(location, "secret", str(secret), self.get("secrets"))
+        if found := cycle(self.graph(cloud)):
+            message = f"the stacks come after each other in a circle: {' -> '.join(found)}"
+            yield self.document.problem((*base, found[0], "after"), message)
+
+    def images(self, cloud: str) -> Iterator[Problem]:
+        base = ("clouds", cloud)
+        used: list[tuple[Location, Any]] = []
+        for chart in self.get(*base, "charts"):
+            place = (*base, "charts", chart, "images")
+            used += [((*place, key), image) for key, image in self.get(*place).items()]
+        for function, body in self.get(*base, "functions").items():
+            if "image" in _mapping(body):
+                used.append(((*base, "functions", function, "image"), body["image"]))
+        for location, image in used:
+            if str(image) not in self.get("images"):
+                yield self._unknown(location, "image", str(image), self.get("images"), "nothing builds it")
+        if used and not self.get(*base).get("registry"):
+            yield self.document.problem(base, f"{cloud} uses images, but has no 'registry'", on_key=True)
+
+    def required(self, cloud: str) -> Iterator[Problem]:
+        body = self.get("clouds", cloud)
+        for part, needs in (("stacks", "state"), ("charts", "cluster")):
+            if body.get(part) and not body.get(needs):
+                message = f"{cloud} has {part}, but no '{needs}'"
+                yield self.document.problem(("clouds", cloud, part), message, on_key=True)
+
+    def references(self, cloud: str, location: Location, text: str) -> Iterator[Problem]:
+        """Each reference in one string of a cloud."""
+        known = references(text)
+        for written in re.findall(r"\$\{[^}]*\}?", text):
+            name = written.strip("${} ")
+            if name not in known:
+                message = f"'{written}' is not a reference"
+                yield self.document.problem(location, message, "write ${stack.output}", part=written)
+            elif problem := self._reference(cloud, location, name):
+                message, hint = problem
+                yield self.document.problem(location, f"${{{name}}}: {message}", hint, part=written)
+
+    def _reference(self, cloud: str, location: Location, name: str) -> tuple[str, str] | None:
+        head, _, rest = name.partition(".")
+        if name == "environment":
+            return None
+        if head == "env":
+            return self._variable(rest)
+        if location[2] not in _DEPLOYED:
+            return "only ${environment} and ${env.<variable>} are known here", ""
+        if head == "secret":
+            secrets = self.get("secrets")
+            return None if rest in secrets else ("there is no such secret", _closest(rest, secrets))
+        return self._output(cloud, location, head, rest)
+
+    def _variable(self, name: str) -> tuple[str, str] | None:
+        environments = self.get("environments")
+        without = [e for e, body in environments.items() if name not in _mapping(body, "variables")]
+        if not without:
+            return None
+        known = {key for body in environments.values() for key in _mapping(body, "variables")}
+        return f"not a variable of {', '.join(without)}", "" if name in known else _closest(name, known)
+
+    def _output(self, cloud: str, location: Location, stack: str, output: str) -> tuple[str, str] | None:
+        graph = self.graph(cloud)
+        if stack not in graph:
+            return f"{cloud} has no stack '{stack}'", _closest(stack, graph)
+        if location[2] == "stacks" and stack not in upstream(graph, str(location[3])):
+            return f"'{location[3]}' does not come after '{stack}'", f"add it: after: [{stack}]"
+        if not output:
+            return "which output?", f"write ${{{stack}.<output>}}"
+        declared = self._declared_outputs(cloud, stack)
+        if declared and output.partition(".")[0] not in declared:
+            return f"the stack '{stack}' has no output '{output}'", _closest(output, declared)
+        return None
+
+    def _declared_outputs(self, cloud: str, stack: str) -> set[str]:
+        path = self.get("clouds", cloud, "stacks", stack).get("path")
+        if self.source is None or not isinstance(path, str):
+            return set()
+        texts = (file.read_text("utf-8", "replace") for file in sorted((self.source / path).glob("*.tf")))
+        return {name for text in texts for name in re.findall(r'^\s*output\s+"([^"]+)"', text, re.M)}
+
+    def files(self, source: Path) -> Iterator[Problem]:
+        for location, path in self._paths():
+            target = source / path
+            if Path(path).is_absolute() or ".." in Path(path).parts:
+                continue  # the schema says so already
+            if not target.resolve().is_relative_to(source.resolve()):
+                yield self.document.problem(location, f"{path} leads outside the source")
+            elif not target.is_dir():
+                message = f"{path} is not a directory" if target.exists() else f"{path} does not exist"
+                yield self.document.problem(location, message)
+        for name in self.get("images"):
+            body = self.get("images", name)
+            context, dockerfile = str(body.get("context")), str(body.get("dockerfile", "Dockerfile"))
+            if (source / context).is_dir() and not (source / context / dockerfile).is_file():
+                yield self.document.problem(("images", name), f"{context} has no {dockerfile}")
+
+    def _paths(self) -> Iterator[tuple[Location, str]]:
+        for image in self.get("images"):
+            if isinstance(path := self.get("images", image).get("context"), str):
+                yield ("images", image, "context"), path
+        for cloud in CLOUDS:
+            for kind in ("stacks", "charts", "functions"):
+                for name, body in self.get("clouds", cloud, kind).items():
+                    if isinstance(path := _mapping(body).get("path"), str):
+                        yield ("clouds", cloud, kind, name, "path"), path
+
+    def graph(self, cloud: str) -> dict[str, Sequence[str]]:
+        stacks = self.get("clouds", cloud, "stacks")
+        return {name: _names(body, "after") for name, body in stacks.items()}
+
+    def _unknown(
+        self, location: Location, kind: str, name: str, known: Mapping[str, Any], hint: str = ""
+    ) -> Problem:
+        return self.document.problem(location, f"there is no {kind} '{name}'", _closest(name, known) or hint)
+
+
+def _mapping(data: Any, *path: str) -> Mapping[str, Any]:
+    for step in path:
+        data = data.get(step) if isinstance(data, Mapping) else None
+    return data if isinstance(data, Mapping) else {}
+
+
+def _names(body: Any, key: str) -> list[str]:
+    value = _mapping(body).get(key)
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def _strings(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
+    if isinstance(value, str):
+        yield location, value
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from _strings(item, (*location, key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _strings(item, (*location, index))
+
+
+def _closest(word: str, known: Mapping[str, Any] | set[str]) -> str:
+    matches = get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return f"did you mean '{matches[0]}'?" if matches else ""

@@ -1,0 +1,132 @@
+"""YAML text -> data, with the place of every key and value, and the problems of the text itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Location = tuple[str | int, ...]
+"""Keys and indexes from the top: ``("clouds", "aws", "stacks", "network", "after", 0)``."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong, and where. ``line`` and ``column`` count from 1."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        hint = f" ({self.hint})" if self.hint else ""
+        return f"{self.file}:{self.line}:{self.column}: {self.message}{hint}"
+
+
+class Document:
+    """One YAML file. ``data`` is None where the text cannot be read; ``problems`` says why."""
+
+    def __init__(self, file: str, text: str) -> None:
+        self.file = file
+        self.problems: list[Problem] = []
+        self.data: Any = None
+        self._lines = text.splitlines()
+        self._root: yaml.Node | None = None
+        try:
+            self._read(text)
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            self.problems.append(self._at(mark, f"not valid YAML: {error.problem or error.context}"))
+        except yaml.YAMLError as error:
+            self.problems.append(Problem(file, 1, 1, f"not valid YAML: {' '.join(str(error).split())}"))
+
+    @classmethod
+    def of(cls, path: Path) -> Document:
+        """The document in a file; a file that cannot be read gives a document with that problem."""
+        try:
+            return cls(str(path), path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            document = cls(str(path), "")
+            document.problems = [Problem(str(path), 1, 1, f"cannot be read: {reason}")]
+            return document
+
+    def problem(
+        self,
+        location: Sequence[str | int],
+        message: str,
+        hint: str = "",
+        *,
+        on_key: bool = False,
+        part: str = "",
+    ) -> Problem:
+        """A problem at a value (or at its key); ``part`` points at a piece of text inside the value.
+
+        Trailing elements of ``location`` that the document does not have are left out.
+        """
+        key, value = self._find(location)
+        node = key if on_key and key else value or key
+        mark = node.start_mark if node else None
+        found = self._at(mark, message, hint)
+        offset = self._lines[found.line - 1].find(part, found.column - 1) if part and self._lines else -1
+        return found if offset < 0 else Problem(self.file, found.line, offset + 1, message, hint)
+
+    def _read(self, text: str) -> None:
+        loader = yaml.SafeLoader(text)
+        try:
+            self._root = loader.get_single_node()
+            if self._root is None:
+                self.problems.append(Problem(self.file, 1, 1, "the file is empty"))
+                return
+            self.problems.extend(self._inspect(self._root, ()))
+            if not any("holds itself" in problem.message for problem in self.problems):
+                self.data = loader.construct_document(self._root)
+        finally:
+            loader.dispose()
+
+    def _inspect(self, node: yaml.Node, parents: tuple[yaml.Node, ...]) -> Iterator[Problem]:
+        """Keys written twice, and aliases that hold themselves."""
+        if any(node is parent for parent in parents):
+            yield self._at(node.start_mark, "this value holds itself through an alias")
+            return
+        if isinstance(node, yaml.SequenceNode):
+            for item in node.value:
+                yield from self._inspect(item, (*parents, node))
+        elif isinstance(node, yaml.MappingNode):
+            seen: dict[str, int] = {}
+            for key, value in node.value:
+                if isinstance(key, yaml.ScalarNode):
+                    if key.value in seen and key.value != "<<":
+                        first = f"first written in line {seen[key.value]}"
+                        yield self._at(key.start_mark, f"'{key.value}' is written twice", first)
+                    seen.setdefault(key.value, key.start_mark.line + 1)
+                yield from self._inspect(value, (*parents, node))
+
+    def _find(self, location: Sequence[str | int]) -> tuple[yaml.Node | None, yaml.Node | None]:
+        key: yaml.Node | None = None
+        node = self._root
+        for step in location:
+            found = _child(node, step)
+            if found is None:
+                break
+            key, node = found[0] or key, found[1]
+        return key, node
+
+    def _at(self, mark: yaml.Mark | None, message: str, hint: str = "") -> Problem:
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        return Problem(self.file, line, column, message, hint)
+
+
+def _child(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node | None, yaml.Node] | None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value == str(step):
+                return key, value
+    if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+        return None, node.value[step]
+    return None
