@@ -1,0 +1,196 @@
+"""The parent's tasks: start one run per cloud, collect what they planned, report what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from triplane import settings
+from triplane.core.approval import Policy
+from triplane.core.change import Result
+from triplane.rollout import report
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+ENDED_WELL = "success"
+ENDED_BADLY = "failed"
+
+
+class ChildRunOperator(BaseOperator):
+    """Start one run of another DAG and wait for it without holding a worker slot.
+
+    The run id is given, so that a retry or a clear of this task finds the run it started before: it waits
+    on for a running one, takes the result of a finished one, and starts a failed one again (its tasks find
+    what they have done already). A second run is never started.
+
+    :param child_dag_id: the DAG to run
+    :param child_run_id: the run's id (templated)
+    :param conf: its configuration (templated)
+    :param wait_limit: how long to wait for its end
+    :param poll_interval: seconds between looks at its state
+    """
+
+    template_fields: Sequence[str] = ("child_run_id", "conf")
+    template_fields_renderers = {"conf": "json"}
+    ui_color = "#d9e8ff"
+
+    def __init__(
+        self,
+        *,
+        child_dag_id: str,
+        child_run_id: str,
+        conf: Any,
+        wait_limit: timedelta = timedelta(hours=12),
+        poll_interval: int = 2,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.child_dag_id = child_dag_id
+        self.child_run_id = child_run_id
+        self.conf = conf
+        self.wait_limit = wait_limit
+        self.poll_interval = poll_interval
+
+    def execute(self, context: Context) -> dict[str, str]:
+        """Start or find the child run; parks until it ends."""
+        state = self._state(context)
+        if state == ENDED_WELL:
+            self.log.info("%s %s has ended well already", self.child_dag_id, self.child_run_id)
+            return self._result()
+        if state in (None, ENDED_BADLY):
+            self._start(again=state is not None)
+        self.log.info("%s %s is %s: waiting for it", self.child_dag_id, self.child_run_id, state)
+        self._wait()
+        raise AssertionError("unreachable: waiting defers")
+
+    def execute_complete(self, context: Context, event: Any = None) -> dict[str, str]:
+        """The child has ended."""
+        state = self._state(context)
+        if state != ENDED_WELL:
+            raise AirflowException(
+                f"{self.child_dag_id} {self.child_run_id} ended {state}; see its failed task, mend the cause, "
+                "then clear this task to run this cloud alone again"
+            )
+        return self._result()
+
+    def _state(self, context: Context) -> str | None:
+        instance: Any = context["task_instance"]
+        if not instance.get_dr_count(dag_id=self.child_dag_id, run_ids=[self.child_run_id]):
+            return None
+        return str(instance.get_dagrun_state(dag_id=self.child_dag_id, run_id=self.child_run_id))
+
+    def _start(self, *, again: bool) -> None:
+        from airflow.sdk.exceptions import DagRunTriggerException
+
+        raise DagRunTriggerException(
+            trigger_dag_id=self.child_dag_id,
+            dag_run_id=self.child_run_id,
+            conf=self.conf,
+            reset_dag_run=again,
+            skip_when_already_exists=False,
+            wait_for_completion=True,
+            allowed_states=[ENDED_WELL],
+            failed_states=[ENDED_BADLY],
+            poke_interval=self.poll_interval,
+            deferrable=True,
+        )
+
+    def _wait(self) -> None:
+        from airflow.providers.standard.triggers.external_task import DagStateTrigger
+
+        self.defer(
+            trigger=DagStateTrigger(
+                dag_id=self.child_dag_id,
+                states=[ENDED_WELL, ENDED_BADLY],  # type: ignore[list-item]
+                run_ids=[self.child_run_id],
+                poll_interval=self.poll_interval,
+            ),
+            method_name="execute_complete",
+            timeout=self.wait_limit,
+        )
+
+    def _result(self) -> dict[str, str]:
+        return {"dag_id": self.child_dag_id, "run_id": self.child_run_id}
+
+
+class CollectOperator(BaseOperator):
+    """Collect the children's change sets; returns ``{cloud: digest}`` and pushes the XCom ``votes``.
+
+    :param children: cloud -> what its plan task returned (templated)
+    :param frozen: what the parent's freeze task returned (templated)
+    :param environment: the environment (templated)
+    """
+
+    template_fields: Sequence[str] = ("children", "frozen", "environment")
+
+    def __init__(self, *, children: Any, frozen: Any, environment: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.children = children
+        self.frozen = frozen
+        self.environment = environment
+
+    def execute(self, context: Context) -> dict[str, str]:
+        """Read each child's change set and make sure that it is of this run's source."""
+        instance: Any = context["task_instance"]
+        digests: dict[str, str] = {}
+        needed = 0
+        for cloud, child in self.children.items():
+            value = instance.xcom_pull(task_ids="change_set", dag_id=child["dag_id"], run_id=child["run_id"])
+            digests[cloud] = (value or {}).get(cloud, "")
+            change_set = settings.get_change_set(digests[cloud])
+            if (change_set.source, change_set.environment) != (self.frozen["source"], self.environment):
+                raise AirflowFailException(f"{cloud} planned another source or environment; start a new run")
+            needed = max(needed, Policy.from_json(change_set.policy).needed(change_set.risk))
+            self.log.info(
+                "%s: %d changes, risk %s, %s", cloud, len(change_set.changed), change_set.risk, digests[cloud]
+            )
+        instance.xcom_push(key="votes", value=list(range(needed)))
+        return digests
+
+
+class ReportOperator(BaseOperator):
+    """Say what became of every component in every cloud; fails if any cloud failed.
+
+    :param clouds: cloud -> ``{"dag_id": ..., "run_id": ..., "tasks": {address: task_id}}``
+        of its applying run (templated)
+    """
+
+    template_fields: Sequence[str] = ("clouds",)
+
+    def __init__(self, *, clouds: Mapping[str, Any], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.clouds = clouds
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Collect states and results, show them, fail loudly where something failed."""
+        rows = [row for cloud, child in self.clouds.items() for row in self._rows(context, cloud, child)]
+        for line in report.table(rows):
+            self.log.info("%s", line)
+        instance: Any = context["task_instance"]
+        instance.xcom_push(key="rows", value=rows)
+        if problems := report.problems(rows):
+            raise AirflowFailException("; ".join(problems))
+        return rows
+
+    def _rows(self, context: Context, cloud: str, child: Mapping[str, Any]) -> list[dict[str, Any]]:
+        instance: Any = context["task_instance"]
+        found = instance.get_dr_count(dag_id=child["dag_id"], run_ids=[child["run_id"]])
+        states: Mapping[str, Any] = {}
+        if found:
+            all_states = instance.get_task_states(dag_id=child["dag_id"], run_ids=[child["run_id"]])
+            states = all_states.get(child["run_id"], {})
+        rows = []
+        for address, task_id in child["tasks"].items():
+            value = (
+                instance.xcom_pull(task_ids=task_id, dag_id=child["dag_id"], run_id=child["run_id"])
+                if found
+                else None
+            )
+            result = Result.from_json(value) if value else None
+            rows.append(report.row(cloud, address, str(states.get(task_id) or "not started"), result))
+        return rows

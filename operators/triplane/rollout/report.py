@@ -1,0 +1,54 @@
+"""The report of a rollout over all clouds: rows for people and for the next program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from triplane.core.change import Result
+
+COLUMNS = ("cloud", "component", "version", "state", "seconds")
+FINISHED = ("deployed", "unchanged")
+
+
+def row(cloud: str, address: str, task_state: str, result: Result | None) -> dict[str, Any]:
+    """One component: its result if its task has one, else the state of its task."""
+    component = address.partition("/")[2]
+    if result is None or task_state not in ("success", "None"):
+        state = {"upstream_failed": "not started", "success": "unknown"}.get(task_state, task_state)
+        return {"cloud": cloud, "component": component, "version": "", "state": state, "seconds": 0.0}
+    return {
+        "cloud": cloud,
+        "component": component,
+        "version": result.version,
+        "state": result.state,
+        "seconds": round(result.seconds, 1),
+    }
+
+
+def problems(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One sentence for each cloud in which something did not finish; names the components."""
+    found = []
+    for cloud in dict.fromkeys(item["cloud"] for item in rows):
+        mine = [item for item in rows if item["cloud"] == cloud]
+        bad = [f"{item['component']} {item['state']}" for item in mine if item["state"] not in FINISHED]
+        if bad:
+            good = sum(item["state"] in FINISHED for item in mine)
+            found.append(f"{cloud}: {', '.join(bad)} ({good} of {len(mine)} components are as approved)")
+    return found
+
+
+def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The rows as aligned lines of text, with a heading."""
+    cells = [COLUMNS, *(tuple(_cell(item[name]) for name in COLUMNS) for item in rows)]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(COLUMNS))]
+    return [
+        "  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+        for line in cells
+    ]
+
+
+def _cell(value: Any) -> str:
+    text = f"{value:.1f}" if isinstance(value, float) else str(value)
+    name, at, digest = text.rpartition("sha256:")
+    return f"{name}{at}{digest[:12]}" if at else text
