@@ -1,0 +1,27 @@
+"""The parts of the sandbox, in the order in which their services start."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from collections.abc import Iterable
+
+from triplane.sandbox.service import Part
+
+PARTS = {
+    "registry": "triplane.sandbox.registry",
+    "aws": "triplane.sandbox.aws",
+    "gcp": "triplane.sandbox.gcp",
+    "azure": "triplane.sandbox.azure",
+    "kubernetes": "triplane.sandbox.kubernetes",
+    "terraform": "triplane.sandbox.terraform",
+}
+
+
+def load(names: Iterable[str] | None = None) -> list[Part]:
+    """The parts called ``names`` (default: all), in registry order. KeyError for an unknown name."""
+    wanted = list(PARTS) if names is None else list(names)
+    if unknown := [name for name in wanted if name not in PARTS]:
+        raise KeyError(f"no sandbox part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
+    modules = [PARTS[name] for name in PARTS if name in wanted]
+    return [importlib.import_module(module).PART for module in modules if importlib.util.find_spec(module)]
