@@ -15,10 +15,12 @@ from typing import Any
 from triplane.core.references import references
 from triplane.spec.document import Document, Location, Problem
 from triplane.spec.graph import cycle, upstream
-from triplane.spec.model import CLOUDS
+from triplane.spec.model import CLOUDS, AwsCloud, AzureCloud, GcpCloud
 
 _DEPLOYED = ("stacks", "charts", "functions", "cluster")
 """The parts of a cloud whose values are resolved when stacks have been applied."""
+_RESERVED = ("environment", "env", "secret", "variable", "connection")
+_KNOWN = {key for cloud in (AwsCloud, GcpCloud, AzureCloud) for key in cloud.model_fields}
 
 
 def check(document: Document, source: Path | None) -> list[Problem]:
@@ -50,7 +52,7 @@ class _Checks:
         base = ("clouds", cloud, "stacks")
         stacks = self.get(*base)
         for name in stacks:
-            if name in ("env", "secret", "environment"):
+            if name in _RESERVED:
                 message = f"a stack cannot be called '{name}': references use that word"
                 yield self.document.problem((*base, name), message, on_key=True)
             for index, other in enumerate(_names(stacks[name], "after")):
@@ -104,6 +106,8 @@ class _Checks:
             return None
         if head == "env":
             return self._variable(rest)
+        if location[2] not in _KNOWN:
+            return None  # the key is the problem
         if location[2] not in _DEPLOYED:
             return "only ${environment} and ${env.<variable>} are known here", ""
         if head == "secret":

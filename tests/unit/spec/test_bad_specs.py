@@ -1,0 +1,309 @@
+"""Every mistake gets one line with its place, what is wrong, and what was meant."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from triplane.spec.load import problems_of
+
+GOOD = """\
+version: 1
+name: shop
+environments:
+  staging: {variables: {size: small}}
+  prod: {variables: {size: large}}
+secrets:
+  password: {variable: shop_password}
+images:
+  api: {context: services/api}
+clouds:
+  aws:
+    region: eu-west-1
+    registry: registry.example.com
+    state: {bucket: state}
+    cluster: ${cluster.name}
+    stacks:
+      network: {path: infra/network}
+      cluster:
+        path: infra/cluster
+        after: [network]
+        variables: {vpc: "${network.vpc_id}", size: "${env.size}"}
+        secrets: {db: password}
+    charts:
+      api:
+        path: charts/api
+        images: {image: api}
+        values: {where: "${environment}", secret: "${secret.password}"}
+"""
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    for folder in ("services/api", "infra/network", "infra/cluster", "charts/api"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "services/api/Dockerfile").write_text("FROM scratch\n")
+    (tmp_path / "infra/network/main.tf").write_text('output "vpc_id" {\n  value = 1\n}\n')
+
+    def _write(text: str) -> Path:
+        path = tmp_path / "platform.yaml"
+        path.write_text(text)
+        return path
+
+    return _write
+
+
+def problems(path: Path) -> list[str]:
+    return [str(problem).removeprefix(f"{path}:") for problem in problems_of(path)]
+
+
+def test_the_good_spec_has_no_problem(write) -> None:
+    assert problems(write(GOOD)) == []
+
+
+REPLACED = {
+    "misspelt key": (
+        "    region: eu-west-1",
+        "    regoin: eu-west-1",
+        ["11:3: 'region' is missing", "12:5: unknown key 'regoin' (did you mean 'region'?)"],
+    ),
+    "misspelt key deep inside": (
+        "path: charts/api",
+        "pth: charts/api",
+        ["24:7: 'path' is missing", "25:9: unknown key 'pth' (did you mean 'path'?)"],
+    ),
+    "unknown cloud": (
+        "  aws:",
+        "  awss:",
+        [
+            "11:3: unknown key 'awss' (did you mean 'aws'?)",
+        ],
+    ),
+    "wrong type": (
+        "{context: services/api}",
+        "{context: services/api, args: {V: 1}}",
+        ["9:42: V: input should be a valid string (put it in quotes)"],
+    ),
+    "not a name": (
+        "  password: {",
+        "  Pass_word: {",
+        [
+            "7:3: 'Pass_word' cannot be a name (lower-case letters, digits and dashes, a letter first)",
+            "22:23: there is no secret 'password' (did you mean 'Pass_word'?)",
+            "27:52: ${secret.password}: there is no such secret (did you mean 'Pass_word'?)",
+        ],
+    ),
+    "secret without place": (
+        "{variable: shop_password}",
+        "{}",
+        ["7:13: password: a secret needs either 'variable' or 'connection'"],
+    ),
+    "written twice": (
+        "  prod: {variables: {size: large}}",
+        "  staging: {variables: {size: large}}",
+        ["5:3: 'staging' is written twice (first written in line 4)"],
+    ),
+    "duration": (
+        "  prod: {",
+        "  prod: {approval: {expires: soon}, ",
+        ["5:30: expires: a duration is written like 30s, 15m, 4h, 2d or 1h30m"],
+    ),
+    "more approvals than approvers": (
+        "  prod: {",
+        "  prod: {approval: {high: 2, approvers: [bob]}, ",
+        ["5:20: approval: 2 approvals are needed, but only 1 may give one"],
+    ),
+    "nobody approves a critical change": (
+        "  prod: {",
+        "  prod: {approval: {critical: 0}, ",
+        ["5:31: critical: input should be greater than or equal to 1"],
+    ),
+    "variable of one environment only": (
+        "  prod: {variables: {size: large}}",
+        "  prod: {}",
+        ["21:54: ${env.size}: not a variable of prod"],
+    ),
+    "unknown variable": (
+        "${env.size}",
+        "${env.sise}",
+        ["21:54: ${env.sise}: not a variable of staging, prod (did you mean 'size'?)"],
+    ),
+    "unknown secret": (
+        "${secret.password}",
+        "${secret.pasword}",
+        ["27:52: ${secret.pasword}: there is no such secret (did you mean 'password'?)"],
+    ),
+    "secret of a stack": (
+        "{db: password}",
+        "{db: pw}",
+        ["22:23: there is no secret 'pw'"],
+    ),
+    "unknown stack in a reference": (
+        "cluster: ${cluster.name}",
+        "cluster: ${clustr.name}",
+        ["15:14: ${clustr.name}: aws has no stack 'clustr' (did you mean 'cluster'?)"],
+    ),
+    "unknown stack in after": (
+        "after: [network]",
+        "after: [netwrk]",
+        [
+            "20:17: there is no stack 'netwrk' (did you mean 'network'?)",
+            "21:27: ${network.vpc_id}: 'cluster' does not come after 'network' (add it: after: [network])",
+        ],
+    ),
+    "not declared after": (
+        "        after: [network]\n",
+        "",
+        ["20:27: ${network.vpc_id}: 'cluster' does not come after 'network' (add it: after: [network])"],
+    ),
+    "cycle": (
+        "network: {path: infra/network}",
+        "network: {path: infra/network, after: [cluster]}",
+        ["17:45: the stacks come after each other in a circle: network -> cluster -> network"],
+    ),
+    "after itself": (
+        "network: {path: infra/network}",
+        "network: {path: infra/network, after: [network]}",
+        ["17:45: the stacks come after each other in a circle: network -> network"],
+    ),
+    "output that the module does not declare": (
+        "${network.vpc_id}",
+        "${network.vpcid}",
+        ["21:27: ${network.vpcid}: the stack 'network' has no output 'vpcid' (did you mean 'vpc_id'?)"],
+    ),
+    "which output": (
+        "${network.vpc_id}",
+        "${network}",
+        ["21:27: ${network}: which output? (write ${network.<output>})"],
+    ),
+    "not a reference": (
+        "${network.vpc_id}",
+        "${network vpc}",
+        ["21:27: '${network vpc}' is not a reference (write ${stack.output})"],
+    ),
+    "unclosed reference": (
+        "${network.vpc_id}",
+        "${network.vpc_id",
+        ["21:27: '${network.vpc_id' is not a reference (write ${stack.output})"],
+    ),
+    "state that depends on a stack": (
+        "{bucket: state}",
+        '{bucket: "${network.vpc_id}"}',
+        ["14:22: ${network.vpc_id}: only ${environment} and ${env.<variable>} are known here"],
+    ),
+    "reserved word": (
+        "network: {path: infra/network}",
+        "network: {path: infra/network}\n      env: {path: infra/network}",
+        ["18:7: a stack cannot be called 'env': references use that word"],
+    ),
+    "image that nobody builds": (
+        "images: {image: api}",
+        "images: {image: web}",
+        ["26:25: there is no image 'web' (nothing builds it)"],
+    ),
+    "images without registry": (
+        "    registry: registry.example.com\n",
+        "",
+        ["11:3: aws uses images, but has no 'registry'"],
+    ),
+    "stacks without state": (
+        "    state: {bucket: state}\n",
+        "",
+        ["15:5: aws has stacks, but no 'state'"],
+    ),
+    "charts without cluster": (
+        "    cluster: ${cluster.name}\n",
+        "",
+        ["22:5: aws has charts, but no 'cluster'"],
+    ),
+    "path outside": (
+        "path: charts/api",
+        "path: ../charts/api",
+        [
+            "25:15: path: the path must stay inside the source (relative to the spec, without '..')",
+        ],
+    ),
+    "absolute path": (
+        "path: charts/api",
+        "path: /charts/api",
+        ["25:15: path: the path must stay inside the source (relative to the spec, without '..')"],
+    ),
+    "path with a reference": (
+        "path: charts/api",
+        "path: charts/${environment}",
+        [
+            "25:15: charts/${environment} does not exist",
+            "25:15: path: a path cannot hold a reference: it is frozen with the source",
+        ],
+    ),
+    "missing path": (
+        "path: charts/api",
+        "path: charts/app",
+        ["25:15: charts/app does not exist"],
+    ),
+    "missing Dockerfile": (
+        "{context: services/api}",
+        "{context: services/api, dockerfile: Containerfile}",
+        ["9:8: services/api has no Containerfile"],
+    ),
+    "several at once": (
+        "cluster: ${cluster.name}\n    stacks:\n      network: {path: infra/network}",
+        "cluster: ${x.name}\n    stack:\n      network: {path: infra/network, typo: 1}",
+        [
+            "15:14: ${x.name}: aws has no stack 'x'",
+            "16:5: unknown key 'stack' (did you mean 'stacks'?)",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REPLACED)
+def test_mistake(case: str, write) -> None:
+    old, new, expected = REPLACED[case]
+    assert GOOD.count(old) >= 1
+    assert problems(write(GOOD.replace(old, new))) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", "1:1: the file is empty"),
+        ("a: [1, 2", "1:9: not valid YAML: expected ',' or ']', but got '<stream end>'"),
+        ("a: &x [*x]", "1:4: this value holds itself through an alias"),
+        ("a: !!python/object:os.system x", "could not determine a constructor"),
+        ("just text", "the spec: "),
+        ("? [a, b]\n: 1", "found unhashable key"),
+        ("a: \x07", "not valid YAML"),
+    ],
+)
+def test_text_that_is_no_spec(text: str, expected: str, write) -> None:
+    found = problems(write(text))
+    assert len(found) == 1
+    assert expected in found[0]
+
+
+def test_a_link_that_leads_outside(write, tmp_path: Path) -> None:
+    path = write(GOOD.replace("charts/api", "charts/link"))
+    (tmp_path / "charts/link").symlink_to("/usr")
+    assert problems(path) == ["25:15: charts/link leads outside the source"]
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
+    assert problems(tmp_path / "none.yaml") == ["1:1: cannot be read: No such file or directory"]
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    assert problems(tmp_path / "bytes.yaml") == ["1:1: cannot be read: it is not UTF-8 text"]
+
+
+@pytest.mark.parametrize("value", ["1", "[]", "[x]", "{x: 1}", "{x: [1]}", "null", "text", "{x: {y: 1}}"])
+@pytest.mark.parametrize("key", ["environments", "secrets", "images", "clouds", "aws", "stacks", "charts"])
+def test_a_wrong_shape_is_a_problem_and_not_a_crash(key: str, value: str, write) -> None:
+    lines = GOOD.splitlines()
+    start = next(i for i, line in enumerate(lines) if line.strip() == f"{key}:")
+    indent = len(lines[start]) - len(lines[start].lstrip())
+    end = next(
+        (i for i in range(start + 1, len(lines)) if len(lines[i]) - len(lines[i].lstrip()) <= indent),
+        len(lines),
+    )
+    text = "\n".join([*lines[:start], f"{lines[start]} {value}", *lines[end:]])
+    assert problems(write(text)) or (key, value) in {("secrets", "{}")}

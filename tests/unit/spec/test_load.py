@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+
+from triplane.spec.graph import cycle, order, upstream, waves
+from triplane.spec.load import SpecError, json_schema, load
+from triplane.spec.model import Platform
+
+EXAMPLE = Path(__file__).parents[3] / "examples/streaming-platform/platform.yaml"
+
+
+@pytest.fixture(scope="module")
+def platform() -> Platform:
+    return load(EXAMPLE, files=False)
+
+
+def test_the_example_is_three_clouds_of_five_components(platform: Platform) -> None:
+    for cloud in ("aws", "gcp", "azure"):
+        assert platform.addresses(cloud) == (
+            f"{cloud}/stack/network",
+            f"{cloud}/stack/cluster",
+            f"{cloud}/chart/ingest",
+            f"{cloud}/chart/query",
+            f"{cloud}/function/webhook",
+        )
+    assert len(platform.addresses()) == 15
+
+
+def test_the_example_in_values(platform: Platform) -> None:
+    prod = platform.environments["prod"].approval
+    assert (prod.low, prod.critical, prod.expires, prod.approvers) == (
+        1,
+        2,
+        timedelta(hours=4),
+        ("bob", "carol"),
+    )
+    assert platform.stack_order("aws") == ("network", "cluster")
+    assert platform.images_of("aws") == ("ingest", "query")
+    assert platform.images_of("gcp") == ("ingest", "query", "webhook")
+    assert platform.cloud("aws").functions["webhook"].target == "lambda"
+
+
+def test_a_platform_is_immutable_and_survives_json(platform: Platform) -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        platform.name = "other"  # type: ignore[misc]
+    assert Platform.model_validate_json(platform.model_dump_json()) == platform
+
+
+def test_every_part_of_the_schema_refuses_unknown_keys() -> None:
+    schema = json_schema()
+    objects = [d for d in (schema, *schema["$defs"].values()) if d.get("properties")]
+    assert len(objects) > 10
+    assert all(d["additionalProperties"] is False for d in objects)
+
+
+def test_the_error_holds_all_problems(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text("version: 2\nname: x\nclouds: {}\n")
+    with pytest.raises(SpecError) as error:
+        load(tmp_path / "p.yaml")
+    assert [problem.line for problem in error.value.problems] == [1, 1, 3]
+    assert "'environments' is missing" in str(error.value)
+
+
+def test_without_files_only_the_text_counts(tmp_path: Path) -> None:
+    (tmp_path / "p.yaml").write_text(EXAMPLE.read_text())
+    assert load(tmp_path / "p.yaml", files=False).name == "streaming-platform"
+    with pytest.raises(SpecError, match="does not exist"):
+        load(tmp_path / "p.yaml")
+
+
+DIAMOND = {"d": ("b", "c"), "b": ("a",), "c": ("a",), "a": ()}
+
+
+def test_order_of_a_graph() -> None:
+    assert waves(DIAMOND) == (("a",), ("b", "c"), ("d",))
+    assert order(DIAMOND) == ("a", "b", "c", "d")
+    assert upstream(DIAMOND, "d") == {"a", "b", "c"}
+    assert cycle(DIAMOND) is None
+
+
+@pytest.mark.parametrize(
+    ("graph", "found"),
+    [
+        ({"a": ["a"]}, ("a", "a")),
+        ({"x": [], "a": ["b"], "b": ["x", "a"]}, ("a", "b", "a")),
+        ({"a": ["b"], "b": ["c", "a"], "c": ["b"]}, ("a", "b", "a")),
+        ({"s": ["b"], "b": ["c"], "c": ["d"], "d": ["b"]}, ("b", "c", "d", "b")),
+    ],
+)
+def test_a_cycle_is_named(graph: dict[str, list[str]], found: tuple[str, ...]) -> None:
+    assert cycle(graph) == found
+    with pytest.raises(ValueError, match=" -> ".join(found)):
+        waves(graph)
