@@ -1,0 +1,193 @@
+"""A place where functions and serverless containers run: what each target must be able to do.
+
+Observe what serves, decide what differs, deploy, verify by reading, put back what served before.
+Targets take SDK clients that are built already; they know nothing of Airflow. Deciding is pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from triplane.core.change import ComponentChange, Risk
+from triplane.core.errors import InputError, StaleError, TerminalError
+
+Option = str | int | float | bool | None
+Log = Callable[[str], None]
+
+
+class Unknown:
+    """A value that exists only after another component is applied."""
+
+    def __repr__(self) -> str:
+        return "(known after apply)"
+
+
+UNKNOWN = Unknown()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Desired:
+    """One function or service as it shall be.
+
+    ``artifact`` is what runs: ``sha256:<hex>`` of the package, or an image reference with its digest.
+    ``config`` is the digest of environment and options *as written*, with their ``${...}`` references, so it
+    says nothing about the secrets behind them. ``environment`` and ``options`` hold the resolved values;
+    when planning, one that cannot be resolved yet is ``UNKNOWN``. Options that are not given are left out.
+    """
+
+    name: str
+    artifact: str
+    config: str
+    package: bytes | None = field(default=None, repr=False)
+    environment: Mapping[str, str | Unknown] = field(default_factory=dict, repr=False)
+    options: Mapping[str, Option | Unknown] = field(default_factory=dict)
+
+    def known_environment(self) -> dict[str, str]:
+        """The environment to deploy. Raises ``InputError`` naming what is not resolved."""
+        unknown = sorted(key for key, value in self.environment.items() if isinstance(value, Unknown))
+        if unknown:
+            raise InputError(
+                f"{self.name}: environment {', '.join(unknown)} is not known yet; apply its stack first"
+            )
+        return {key: value for key, value in self.environment.items() if not isinstance(value, Unknown)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Observed:
+    """What serves now.
+
+    ``version`` names it (Lambda version, Cloud Run revision, deployment id). ``options`` uses the same keys
+    and units as ``Desired.options``. ``environment`` leaves out what the platform itself sets.
+    ``config`` is the stamp that the last deployment left on it, None when someone else made it.
+    """
+
+    version: str
+    artifact: str | None = None
+    config: str | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployed:
+    """What serves after a deployment; ``details`` is for people (URL, alias, traffic)."""
+
+    version: str
+    details: Mapping[str, str] = field(default_factory=dict)
+
+
+class DeployFailed(TerminalError):
+    """The new version does not serve. ``restored`` is the version that serves instead, None if none does."""
+
+    def __init__(self, message: str, *, restored: str | None = None) -> None:
+        super().__init__(message)
+        self.restored = restored
+
+
+class Target(Protocol):
+    """One cloud's way to run functions. ``options`` names the options it knows, ``kind`` what it runs."""
+
+    options: frozenset[str]
+    kind: Literal["package", "image"]
+
+    def observe(self, name: str) -> Observed | None:
+        """What serves now, None when there is nothing of that name."""
+
+    def deploy(self, desired: Desired, observed: Observed | None, log: Log) -> Deployed:
+        """Create or update, and let the new version serve only once it is ready.
+
+        On failure puts back what served before and raises ``DeployFailed``. Safe to repeat after a crash.
+        """
+
+    def verify(self, desired: Desired, deployed: Deployed) -> None:
+        """Reads back that exactly ``deployed`` serves, with this artifact; raises ``DeployFailed``."""
+
+    def restore(self, name: str, previous: Observed) -> None:
+        """Lets ``previous.version`` serve again."""
+
+
+def difference(desired: Desired, observed: Observed) -> tuple[str, ...]:
+    """One line per field that differs. Environment values are never shown, they may be secrets."""
+    lines = []
+    if observed.artifact != desired.artifact:
+        lines.append(f"code: {observed.artifact or 'unknown'} -> {desired.artifact}")
+    for key in sorted(desired.options):
+        was, shall = observed.options.get(key), desired.options[key]
+        if isinstance(shall, Unknown) or was != shall:
+            lines.append(f"{key}: {'(not set)' if was is None else was} -> {shall}")
+    words = {key: _changed(key, desired, observed) for key in {*desired.environment, *observed.environment}}
+    lines += [f"environment {key}: {word}" for key, word in sorted(words.items()) if word]
+    if not lines and observed.config != desired.config:
+        lines.append("configuration: written differently, or deployed by someone else")
+    return tuple(lines)
+
+
+def _changed(key: str, desired: Desired, observed: Observed) -> str:
+    if key not in desired.environment:
+        return "removed (not in the spec)"
+    if isinstance(desired.environment[key], Unknown):
+        return "known after apply"
+    if key not in observed.environment:
+        return "added"
+    return "changed" if desired.environment[key] != observed.environment[key] else ""
+
+
+def plan(address: str, desired: Desired, observed: Observed | None) -> ComponentChange:
+    """What a deployment would change, and everything that an approval of it must cover."""
+    lines = ("new",) if observed is None else difference(desired, observed)
+    action: Literal["create", "update", "none"] = (
+        "create" if observed is None else "update" if lines else "none"
+    )
+    risk = {"create": Risk.LOW, "update": Risk.MEDIUM, "none": Risk.NONE}[action]
+    if observed is not None and "role" in desired.options and _differs("role", desired, observed):
+        risk = Risk.CRITICAL
+    return ComponentChange(
+        address=address,
+        action=action,
+        risk=risk,
+        summary={"create": "new", "none": "no changes"}.get(action, f"{len(lines)} to change"),
+        lines=lines,
+        binds=binds(desired) | {"observed": observed.version if observed else ""},
+    )
+
+
+def _differs(key: str, desired: Desired, observed: Observed) -> bool:
+    return desired.options[key] != observed.options.get(key)
+
+
+def binds(desired: Desired) -> dict[str, str | int]:
+    """What the approved digest covers, apart from the observed version."""
+    return {"artifact": desired.artifact, "config": desired.config}
+
+
+def decide(
+    desired: Desired, observed: Observed | None, approved_version: str
+) -> Literal["deploy", "nothing"]:
+    """What to do now about a change that was approved while ``approved_version`` served ("" = nothing did).
+
+    Nothing when it is there already (a retry after a crash). Raises ``StaleError`` when something else has
+    been deployed since.
+    """
+    if observed is not None and not difference(desired, observed):
+        return "nothing"
+    version = observed.version if observed else ""
+    if version != approved_version:
+        raise StaleError(
+            f"{desired.name}: {version or 'nothing'} serves now, but the approved plan was made when "
+            f"{approved_version or 'nothing'} served; plan again"
+        )
+    return "deploy"
+
+
+def check_options(target: Target, desired: Desired) -> None:
+    """Raises ``InputError`` for an option that the target does not know, or code it cannot run."""
+    strange = sorted(set(desired.options) - target.options)
+    if strange:
+        known = ", ".join(sorted(target.options))
+        raise InputError(f"{desired.name}: {', '.join(strange)} not known here; known are {known}")
+    if (desired.package is not None) != (target.kind == "package"):
+        raise InputError(
+            f"{desired.name}: this target runs {target.kind}s; give {target.kind!r} and nothing else"
+        )
