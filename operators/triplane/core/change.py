@@ -127,10 +127,8 @@ class ChangeSet:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ChangeSet:
         """The inverse of :meth:`to_json`."""
-        plain = {
-            key: value[key] for key in ("platform", "environment", "cloud", "revision", "source", "spec")
-        }
-        return cls(**plain, changes=tuple(ComponentChange.from_json(item) for item in value["changes"]))
+        changes = tuple(ComponentChange.from_json(item) for item in value["changes"])
+        return cls(**{**value, "changes": changes})
 
 
 @dataclass(frozen=True, kw_only=True)

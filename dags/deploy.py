@@ -1,0 +1,3 @@
+from triplane.factories.parent import parent_dag
+
+dag = parent_dag()

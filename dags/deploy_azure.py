@@ -1,0 +1,3 @@
+from triplane.factories.cloud import cloud_dag
+
+dag = cloud_dag("azure")

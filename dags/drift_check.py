@@ -1,0 +1,3 @@
+from triplane.factories.drift import drift_dag
+
+dag = drift_dag()
