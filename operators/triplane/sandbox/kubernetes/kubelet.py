@@ -1,0 +1,233 @@
+"""A stand-in for kubelets: nothing runs, but pods become what they would become on a real node.
+
+It registers one node in each cluster. A pod bound to that node becomes Ready when its images are in the
+registry of that cluster's cloud, ``ImagePullBackOff`` while they are not, and Succeeded if it is one that
+ends by itself (a job's). Probes are taken as passing. Usage: ``python -m … CONFIG.json``, where CONFIG is
+``[{"kubeconfig": path, "registries": {"<host>": "http://127.0.0.1:<port>"}}, …]``.
+"""
+
+from __future__ import annotations
+
+import datetime
+import itertools
+import json
+import logging
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from triplane.sandbox.kubernetes.api import Api, ApiError, Object
+
+NODE = "sandbox"
+MANIFESTS = ", ".join(
+    [
+        "application/vnd.oci.image.index.v1+json",
+        "application/vnd.oci.image.manifest.v1+json",
+        "application/vnd.docker.distribution.manifest.list.v2+json",
+        "application/vnd.docker.distribution.manifest.v2+json",
+    ]
+)
+CAPACITY = {"cpu": "64", "memory": "256Gi", "pods": "500"}
+log = logging.getLogger("kubelet")
+
+Pull = Callable[[str], str | None]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An image reference in its parts; ``version`` is a digest or a tag."""
+
+    host: str
+    repository: str
+    version: str
+
+    @classmethod
+    def parse(cls, image: str) -> Reference:
+        """``host/repository[:tag][@digest]``; without a host it is Docker Hub's."""
+        name, _, digest = image.partition("@")
+        host, slash, rest = name.partition("/")
+        if not slash or not ("." in host or ":" in host or host == "localhost"):
+            host, rest = "docker.io", name
+        repository, _, tag = rest.partition(":")
+        return cls(host, repository, digest or tag or "latest")
+
+
+@dataclass(frozen=True)
+class Registries:
+    """The registries that a cluster's nodes may pull from: host name -> loopback URL."""
+
+    urls: Mapping[str, str]
+
+    def pull(self, image: str) -> str | None:
+        """The image id ``host/repository@sha256:…`` if the image is there, else None."""
+        reference = Reference.parse(image)
+        if reference.host not in self.urls:
+            return None
+        url = f"{self.urls[reference.host]}/v2/{reference.repository}/manifests/{reference.version}"
+        request = urllib.request.Request(url, headers={"Accept": MANIFESTS}, method="HEAD")
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=5) as response:
+                digest = response.headers["Docker-Content-Digest"]
+        except (urllib.error.URLError, OSError):
+            return None
+        return f"{reference.host}/{reference.repository}@{digest}"
+
+
+Step = Literal["ignore", "delete", "report"]
+
+
+def decide(event: str, pod: Object) -> Step:
+    """What a pod's event asks of the kubelet."""
+    if event not in ("ADDED", "MODIFIED"):
+        return "ignore"
+    if pod["metadata"].get("deletionTimestamp"):
+        return "delete"
+    return "report" if pod["status"].get("phase", "Pending") == "Pending" else "ignore"
+
+
+def status(pod: Object, pull: Pull, address: str, now: str) -> Object:
+    """The status of a pod whose images were pulled, or could not be."""
+    containers = pod["spec"]["containers"]
+    pulled = {container["image"]: pull(container["image"]) for container in containers}
+    ready = all(pulled.values())
+    ended = ready and pod["spec"].get("restartPolicy", "Always") != "Always"
+    conditions = {"Initialized": True, "PodScheduled": True, "ContainersReady": ready, "Ready": ready}
+    if ended:
+        conditions |= {"ContainersReady": False, "Ready": False}
+    return {
+        "phase": "Succeeded" if ended else "Running" if ready else "Pending",
+        "hostIP": "127.0.0.1",
+        "podIP": address,
+        "podIPs": [{"ip": address}],
+        "startTime": now,
+        "conditions": [
+            {"type": name, "status": str(value), "lastTransitionTime": now}
+            for name, value in conditions.items()
+        ],
+        "containerStatuses": [
+            _container(container, pulled[container["image"]], ready, ended, now) for container in containers
+        ],
+    }
+
+
+def _container(container: Object, image_id: str | None, ready: bool, ended: bool, now: str) -> Object:
+    state: Object = {"running": {"startedAt": now}}
+    if ended:
+        state = {
+            "terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now},
+        }
+    elif image_id is None:
+        message = f'Back-off pulling image "{container["image"]}"'
+        state = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
+    elif not ready:
+        state = {"waiting": {"reason": "ContainerCreating"}}
+    return {
+        "name": container["name"],
+        "image": container["image"],
+        "imageID": image_id or "",
+        "ready": ready and not ended,
+        "started": ready and not ended,
+        "restartCount": 0,
+        "state": state,
+    }
+
+
+@dataclass
+class Kubelet:
+    """Keeps one cluster's node and its pods."""
+
+    api: Api
+    pull: Pull
+    waiting: dict[str, Object] = field(default_factory=dict)
+    addresses: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def run(self) -> None:
+        """Serve until the process ends; whatever goes wrong is tried again."""
+        threading.Thread(target=self._retry_pulls, daemon=True).start()
+        while True:
+            try:
+                self._register()
+                for event in self.api.watch(f"/api/v1/pods?fieldSelector=spec.nodeName%3D{NODE}"):
+                    self.handle(event["type"], event["object"])
+            except (ApiError, OSError, ValueError) as error:
+                log.info("%s: %s", self.api.server, error)
+                time.sleep(0.3)
+
+    def handle(self, event: str, pod: Object) -> None:
+        """Act on one watch event."""
+        step = decide(event, pod)
+        with self.lock:
+            if step == "report":
+                self._report(pod)
+            elif event == "DELETED" or step == "delete":
+                self.waiting.pop(pod["metadata"]["uid"], None)
+        if step == "delete":
+            uid = {"uid": pod["metadata"]["uid"]}
+            self.api.delete(_path(pod), {"gracePeriodSeconds": 0, "preconditions": uid})
+
+    def _report(self, pod: Object) -> None:
+        """Write a pod's status; one without its images is kept for another try."""
+        number = next(self.addresses)
+        observed = status(pod, self.pull, f"10.1.{number // 250 % 250}.{number % 250 + 1}", _now())
+        uid = pod["metadata"]["uid"]
+        if observed["phase"] == "Pending":
+            first = uid not in self.waiting
+            self.waiting[uid] = pod
+            if not first:
+                return
+        else:
+            self.waiting.pop(uid, None)
+        self.api.patch(f"{_path(pod)}/status", {"metadata": {"uid": uid}, "status": observed})
+        log.info("%s %s: %s", self.api.server, _path(pod), observed["phase"])
+
+    def _retry_pulls(self) -> None:
+        while True:
+            time.sleep(2)
+            with self.lock:
+                for pod in list(self.waiting.values()):
+                    try:
+                        self._report(pod)
+                    except (ApiError, OSError) as error:
+                        log.info("%s: %s", _path(pod), error)
+
+    def _register(self) -> None:
+        labels = {"kubernetes.io/hostname": NODE, "kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64"}
+        self.api.create("/api/v1/nodes", {"metadata": {"name": NODE, "labels": labels}})
+        now = _now()
+        ready = {"type": "Ready", "status": "True", "reason": "Sandbox", "message": "a stand-in node"}
+        times = {"lastHeartbeatTime": now, "lastTransitionTime": now}
+        node: dict[str, Any] = {"capacity": CAPACITY, "allocatable": CAPACITY, "conditions": [ready | times]}
+        self.api.patch(f"/api/v1/nodes/{NODE}/status", {"status": node})
+
+
+def _path(pod: Object) -> str:
+    return f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{pod['metadata']['name']}"
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def main(config: Path) -> None:
+    """Serve every cluster of the configuration file."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    threads = [
+        threading.Thread(
+            target=Kubelet(Api.of(Path(entry["kubeconfig"])), Registries(entry["registries"]).pull).run
+        )
+        for entry in json.loads(config.read_text())
+    ]
+    for thread in threads:
+        thread.start()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
