@@ -1,0 +1,279 @@
+"""An Airflow of one's own on this machine (SQLite, LocalExecutor), and a client for its REST API."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+from cryptography.fernet import Fernet
+
+from triplane.core.errors import TriplaneError
+from triplane.sandbox.processes import tail
+
+USERS = {"admin": "admin", "alice": "op", "bob": "op", "carol": "op", "olga": "op", "vera": "viewer"}
+START_SECONDS = 240.0
+STOP_SECONDS = 20.0
+ENDED = ("success", "failed")
+
+
+class AirflowError(TriplaneError):
+    """Airflow did not start, or answered a request with an error."""
+
+
+class LocalAirflow:
+    """One ``airflow standalone`` with its own home, users and keys, on a port of 127.0.0.1.
+
+    :param home: AIRFLOW_HOME, created if missing
+    :param dags: the folder with the DAG files
+    :param platform: the platform spec that the DAGs are built from
+    :param environ: added to this process's environment, the sandbox's for example
+    :param port: the port of UI and API
+    """
+
+    def __init__(
+        self, home: Path, *, dags: Path, platform: Path, environ: Mapping[str, str], port: int
+    ) -> None:
+        self.home = home
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.log = home / "airflow.log"
+        self._passwords = home / "passwords.json"
+        self._process: subprocess.Popen[bytes] | None = None
+        home.mkdir(parents=True, mode=0o700, exist_ok=True)
+        self.environ = self._environ(dags, platform) | dict(environ) | self._keys()
+        self.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), self.environ["PATH"]])
+
+    def start(self) -> None:
+        """Start it and wait until the API answers and every DAG is parsed once."""
+        if not self._passwords.exists():
+            self._passwords.write_text(json.dumps({user: secrets.token_hex(12) for user in USERS}))
+            self._passwords.chmod(0o600)
+        airflow = str(Path(sys.executable).with_name("airflow"))
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [airflow, "standalone"],
+                env=self.environ,
+                cwd=self.home,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self._wait_until(self._healthy, "get ready")
+
+    def stop(self) -> None:
+        """Stop the whole process group; SIGKILL what is left after 20 seconds."""
+        if self._process is None:
+            return
+        for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
+            _signal_group(self._process.pid, number)
+            end = time.monotonic() + seconds
+            while time.monotonic() < end and _group_alive(self._process):
+                time.sleep(0.1)
+        self._process = None
+
+    def api(self, user: str = "admin") -> AirflowApi:
+        """A client that is signed in as ``user``."""
+        return AirflowApi(self.url, user, self.password(user))
+
+    def password(self, user: str) -> str:
+        """The generated password of a user of :data:`USERS`."""
+        return str(json.loads(self._passwords.read_text())[user])
+
+    def wait_for_dags(self, *dag_ids: str) -> None:
+        """Wait until these DAGs are known and unpaused."""
+        api = self.api()
+        self._wait_until(lambda: set(dag_ids) <= api.dags(), f"parse {', '.join(dag_ids)}")
+
+    def _environ(self, dags: Path, platform: Path) -> dict[str, str]:
+        settings = {
+            "CORE__DAGS_FOLDER": str(dags),
+            "CORE__LOAD_EXAMPLES": "False",
+            "CORE__EXECUTOR": "LocalExecutor",
+            "CORE__PARALLELISM": "8",
+            "CORE__DAGS_ARE_PAUSED_AT_CREATION": "False",
+            "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
+            "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{u}:{role}" for u, role in USERS.items()),
+            "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._passwords),
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
+            "API__PORT": str(self.port),
+            "API__HOST": "127.0.0.1",
+            "API__BASE_URL": self.url,
+            "API__WORKERS": "1",
+            "LOGGING__BASE_LOG_FOLDER": str(self.home / "logs"),
+            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
+            "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
+            "DAG_PROCESSOR__PARSING_PROCESSES": "1",
+            "TRIPLANE__PLATFORM": str(platform),
+        }
+        quiet = {"AIRFLOW_HOME": str(self.home), "PYTHONWARNINGS": "ignore", "PYTHONUNBUFFERED": "1"}
+        return dict(os.environ) | quiet | {f"AIRFLOW__{name}": value for name, value in settings.items()}
+
+    def _keys(self) -> dict[str, str]:
+        """Keys that survive a restart of this home."""
+        path = self.home / "keys.json"
+        if not path.exists():
+            keys = {
+                "AIRFLOW__CORE__FERNET_KEY": Fernet.generate_key().decode(),
+                "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
+                "AIRFLOW__TRIPLANE__ARTIFACT_KEY": Fernet.generate_key().decode(),
+                "AIRFLOW__TRIPLANE__SIGNING_KEY": secrets.token_hex(32),
+            }
+            path.touch(mode=0o600)
+            path.write_text(json.dumps(keys))
+        return dict(json.loads(path.read_text()))
+
+    def _healthy(self) -> bool:
+        try:
+            health = httpx.get(f"{self.url}/api/v2/monitor/health", trust_env=False, timeout=5).json()
+        except (httpx.HTTPError, ValueError):
+            return False
+        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
+        return all((health.get(part) or {}).get("status") == "healthy" for part in parts)
+
+    def _wait_until(self, condition: Callable[[], bool], what: str) -> None:
+        end = time.monotonic() + START_SECONDS
+        while not condition():
+            ended = self._process is None or self._process.poll() is not None
+            if ended or time.monotonic() > end:
+                said = tail(self.log)
+                self.stop()
+                raise AirflowError(f"Airflow did not {what}; the end of {self.log}:\n{said}")
+            time.sleep(0.3)
+
+
+class AirflowApi:
+    """Airflow's public REST API as one signed-in user."""
+
+    def __init__(self, url: str, user: str, password: str) -> None:
+        self._client = httpx.Client(base_url=url, trust_env=False, timeout=60)
+        answer = self._client.post("/auth/token", json={"username": user, "password": password})
+        if answer.status_code != 201:
+            raise AirflowError(f"{user} cannot sign in: {answer.status_code}")
+        self._client.headers["Authorization"] = f"Bearer {answer.json()['access_token']}"
+
+    def request(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Any call, with the path after ``/api/v2``; the answer as it comes."""
+        return self._client.request(method, f"/api/v2{path}", **options)
+
+    def get(self, path: str, **params: Any) -> Any:
+        """The JSON that a GET answers. :raises AirflowError: it answers an error"""
+        return self._json(self.request("GET", path, params=params))
+
+    def dags(self) -> set[str]:
+        """The ids of all DAGs that are parsed."""
+        return {dag["dag_id"] for dag in self.get("/dags", limit=100)["dags"]}
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any], run_id: str | None = None) -> str:
+        """Start a run and return its id, as CI would."""
+        body: dict[str, Any] = {"logical_date": None, "conf": dict(conf)}
+        if run_id:
+            body["dag_run_id"] = run_id
+        return str(self._json(self.request("POST", f"/dags/{dag_id}/dagRuns", json=body))["dag_run_id"])
+
+    def run_state(self, dag_id: str, run_id: str) -> str:
+        """``queued``, ``running``, ``success`` or ``failed``."""
+        return str(self.get(f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
+
+    def tasks(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """The run's task instances."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances"
+        return list(self.get(path, limit=200)["task_instances"])
+
+    def xcom(self, dag_id: str, run_id: str, task_id: str, key: str = "return_value") -> Any:
+        """The value of an XCom, None if there is none."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/{key}"
+        answer = self.request("GET", path, params={"deserialize": True})
+        return None if answer.status_code == 404 else self._json(answer)["value"]
+
+    def questions(self, dag_id: str, run_id: str) -> list[dict[str, Any]]:
+        """What this run waits for people to answer."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/hitlDetails"
+        return list(self.get(path, response_received=False)["hitl_details"])
+
+    def answer(
+        self, question: Mapping[str, Any], option: str, params: Mapping[str, Any] | None = None
+    ) -> httpx.Response:
+        """Answer a question with one of its options; by default with the values its form shows."""
+        task = question["task_instance"]
+        shown = {name: _default(param) for name, param in (question.get("params") or {}).items()}
+        return self.request(
+            "PATCH",
+            f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}"
+            f"/{task['map_index']}/hitlDetails",
+            json={"chosen_options": [option], "params_input": dict(shown if params is None else params)},
+        )
+
+    def set_variable(self, key: str, value: str) -> None:
+        """Create or change an Airflow Variable."""
+        answer = self.request("POST", "/variables", json={"key": key, "value": value})
+        if answer.status_code == 409:
+            answer = self.request("PATCH", f"/variables/{key}", json={"key": key, "value": value})
+        self._json(answer)
+
+    def logs(self, dag_id: str, run_id: str, task_id: str, attempt: int = 1, map_index: int = -1) -> str:
+        """The log of one try of a task, as text."""
+        path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/logs/{attempt}"
+        answer = self._json(self.request("GET", path, params={"map_index": map_index, "full_content": True}))
+        return "\n".join(_log_lines(answer.get("content") or []))
+
+    def wait(self, dag_id: str, run_id: str, timeout: float = 600, poll: float = 1.0) -> str:
+        """Wait for the run to end and return its state. :raises AirflowError: it does not in time"""
+        end = time.monotonic() + timeout
+        while (state := self.run_state(dag_id, run_id)) not in ENDED:
+            if time.monotonic() > end:
+                raise AirflowError(f"{dag_id} {run_id} is still {state} after {timeout:g} s")
+            time.sleep(poll)
+        return state
+
+    def wait_for_question(self, dag_id: str, run_id: str, timeout: float = 600) -> list[dict[str, Any]]:
+        """Wait until the run asks something. :raises AirflowError: it ends, or asks nothing in time"""
+        end = time.monotonic() + timeout
+        while not (found := self.questions(dag_id, run_id)):
+            state = self.run_state(dag_id, run_id)
+            if state in ENDED or time.monotonic() > end:
+                raise AirflowError(f"{dag_id} {run_id} is {state} and asks nothing")
+            time.sleep(0.5)
+        return found
+
+    def _json(self, answer: httpx.Response) -> Any:
+        if answer.is_error:
+            raise AirflowError(
+                f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text[:500]}"
+            )
+        return answer.json()
+
+
+def _default(param: Any) -> Any:
+    return param.get("value") if isinstance(param, Mapping) else param
+
+
+def _log_lines(content: Any) -> Iterator[str]:
+    for item in content if isinstance(content, list) else [content]:
+        yield json.dumps(item) if isinstance(item, Mapping) else str(item)
+
+
+def _signal_group(pid: int, number: int) -> None:
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        pass
+
+
+def _group_alive(process: subprocess.Popen[bytes]) -> bool:
+    process.poll()
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
