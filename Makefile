@@ -1,0 +1,49 @@
+# Every target does its own set-up; what it downloads and builds is cached outside the checkout.
+SHELL := /bin/bash
+VENV := .venv
+RUN := $(VENV)/bin
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+.PHONY: python
+python: ## make .venv with everything that uv.lock names
+	@scripts/python.sh
+
+.PHONY: setup
+setup: python ## .venv, command line tools, emulators and a Kubernetes control plane
+	@$(RUN)/triplane sandbox install
+
+.PHONY: demo
+demo: setup ## deploy the example to three clouds in the sandbox (APPROVE=ui, KEEP=1)
+	@$(RUN)/python examples/streaming-platform/demo.py
+
+.PHONY: test
+test: setup ## all tests, with real tools against the sandbox
+	@$(RUN)/pytest $(ARGS)
+
+.PHONY: unit
+unit: python ## the tests that need no sandbox
+	@$(RUN)/pytest tests/unit tests/dags $(ARGS)
+
+.PHONY: check
+check: python ## lint, format, types, layers
+	@$(RUN)/ruff check .
+	@$(RUN)/ruff format --check .
+	@$(RUN)/mypy
+	@$(RUN)/lint-imports
+
+.PHONY: fix
+fix: python ## mend what the linter can mend
+	@$(RUN)/ruff check --fix .
+	@$(RUN)/ruff format .
+
+.PHONY: bench
+bench: python ## ratios within one run: `bench NAME RATIO LIMIT`
+	@$(RUN)/python scripts/bench.py
+
+.PHONY: clean
+clean: ## remove .venv and caches of the checkout (not the shared cache)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache dist

@@ -1,0 +1,1 @@
+"""What has changed behind our back, in one report."""

@@ -1,0 +1,44 @@
+"""Collects the checks of one drift run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from triplane.drift import report
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+
+class DriftReportOperator(BaseOperator):
+    """Put all checks of a run into one report; fails if a check could not run.
+
+    Drift itself is a finding, not a failure: the task succeeds and the report says what drifted.
+
+    :param checks: address -> task id of the check
+    """
+
+    ui_color = "#e8f5e9"
+
+    def __init__(self, *, checks: Mapping[str, str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.checks = checks
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Read every check's result, show them all."""
+        instance: Any = context["task_instance"]
+        pulled = instance.xcom_pull(task_ids=list(self.checks.values()))
+        found = report.summary([check for check in pulled if check], tuple(self.checks))
+        for line in report.lines(found):
+            self.log.info("%s", line)
+        instance.xcom_push(key="report", value=found)
+        unknown = [item["address"] for item in found["components"] if item["state"] == report.UNKNOWN]
+        if unknown:
+            raise AirflowFailException(
+                f"not checked: {', '.join(unknown)}; see the failed tasks. Not in sync until shown otherwise"
+            )
+        return found
