@@ -1,0 +1,1 @@
+"""Infrastructure: Terraform or OpenTofu, planned, approved, and applied as planned."""

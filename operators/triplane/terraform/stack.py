@@ -1,0 +1,181 @@
+"""One stack, opened in a private working copy: initialize, plan, keep the plan, find it again."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from triplane.core.change import Action, ComponentChange, Risk
+from triplane.core.digest import digest, digest_tree
+from triplane.core.errors import RefusedError
+from triplane.core.process import private_dir, write_private
+from triplane.core.references import references
+from triplane.core.store import ArtifactStore
+from triplane.terraform import risk as risks
+from triplane.terraform import workspace
+from triplane.terraform.backends import BackendConfig
+from triplane.terraform.cli import Terraform
+from triplane.terraform.plan import Plan, State, parse_plan, planned_state
+
+SECRET_KINDS = ("variable.", "connection.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A fresh saved plan at ``path``, and the state that it starts from."""
+
+    path: Path
+    plan: Plan
+    state: State
+    changed: bool
+
+    @property
+    def risk(self) -> Risk:
+        """A change that Terraform sees and the plan's JSON does not show (a move) is low."""
+        return max(risks.risk(self.plan), Risk.LOW) if self.changed else Risk.NONE
+
+    @property
+    def action(self) -> Action:
+        """One word."""
+        return "update" if self._moves else self.plan.action if self.changed else "none"
+
+    @property
+    def summary(self) -> str:
+        """One line."""
+        return "only addresses in the state to change" if self._moves else self.plan.summary()
+
+    @property
+    def _moves(self) -> bool:
+        return self.changed and self.plan.action == "none"
+
+
+@dataclass(frozen=True)
+class Stack:
+    """An initialized working copy. ``files`` is a private directory outside of it."""
+
+    terraform: Terraform
+    files: Path
+
+    @property
+    def directory(self) -> Path:
+        """Where Terraform runs."""
+        return self.terraform.directory
+
+    def make_plan(
+        self, variables: Mapping[str, Any], *, destroy: bool = False, refresh_only: bool = False
+    ) -> Planned:
+        """Plan with ``variables``; secret ones are in the environment already."""
+        var_file = write_private(self.files / "variables.tfvars.json", json.dumps(dict(variables)))
+        path = self.files / "new.tfplan"
+        changed = self.terraform.plan(path, var_file, destroy=destroy, refresh_only=refresh_only)
+        path.chmod(0o600)
+        return Planned(
+            path=path,
+            plan=parse_plan(self.terraform.show(path), self.terraform.redact),
+            state=planned_state(path) or self.terraform.pull(),
+            changed=changed,
+        )
+
+    def ceiling(self, state: State) -> Risk:
+        """See :func:`triplane.terraform.risk.ceiling`."""
+        return risks.ceiling(workspace.resource_types(self.directory), empty=state.empty)
+
+    def keep(self, planned: Planned, store: ArtifactStore) -> dict[str, str]:
+        """Put the saved plan, and the providers' lock file where there is one, into the store."""
+        kept = {"plan": store.put(planned.path.read_bytes())}
+        lock = self.directory / workspace.LOCK_FILE
+        return kept | ({"lock": store.put(lock.read_bytes())} if lock.exists() else {})
+
+    def fetch(self, plan: str, store: ArtifactStore) -> Path:
+        """A saved plan that was kept. :raises RefusedError: it is missing, or was changed"""
+        return write_private(self.files / "approved.tfplan", store.get(plan))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A stack's source: a folder, and the stack's place inside it.
+
+    ``frozen`` is the digest of the frozen source that the folder was unpacked from, None for a folder of
+    the user's own.
+    """
+
+    root: Path
+    stack: str
+    frozen: str | None = None
+
+    def digest(self) -> str:
+        """What an approval binds."""
+        return self.frozen or digest_tree(self.root, [f"*{name}" for name in workspace.IGNORED])
+
+    @contextmanager
+    def open(
+        self,
+        terraform: Callable[[Path], Terraform],
+        backend: BackendConfig | None,
+        *,
+        lock: bytes | None = None,
+    ) -> Iterator[Stack]:
+        """An initialized working copy, removed afterwards.
+
+        ``backend`` completes the HCL's backend block. A stack of the user's own without such a block keeps
+        its state beside its source, as with Terraform itself. ``lock`` pins the providers.
+        """
+        with private_dir() as base:
+            directory = workspace.copy_stack(self.root, self.stack, base / "source")
+            files = base / "files"
+            files.mkdir(mode=0o700)
+            config = None
+            if backend:
+                config = write_private(files / "backend.json", json.dumps(backend))
+            elif not workspace.has_backend(directory):
+                self._keep_state(directory)
+            if lock is not None:
+                (directory / workspace.LOCK_FILE).write_bytes(lock)
+            stack = Stack(terraform(directory), files)
+            stack.terraform.init(config)
+            yield stack
+
+    def _keep_state(self, directory: Path) -> None:
+        if self.frozen:
+            raise RefusedError(
+                f"{self.stack} has no state backend, so its state would be lost; add `backend` to its HCL and "
+                "`state` to its cloud in the platform spec"
+            )
+        workspace.keep_state_in(directory, self.root / self.stack)
+
+
+def read_change(value: Any) -> ComponentChange | None:
+    """A change as an operator gets it from XCom: a value, its JSON, or what a template made of it."""
+    if isinstance(value, str):
+        if value.strip() in ("", "None", "null"):
+            return None
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = ast.literal_eval(value)
+    return None if value is None else ComponentChange.from_json(value)
+
+
+def is_secret(value: Any) -> bool:
+    """Whether a variable's value, as written, refers to an Airflow Variable or connection."""
+    return any(name.startswith(SECRET_KINDS) for name in references(value))
+
+
+def check_binds(change: ComponentChange, found: Mapping[str, str | int]) -> None:
+    """:raises RefusedError: what would be applied is not what was approved; names what differs"""
+    differs = sorted(name for name, value in found.items() if change.binds.get(name) != value)
+    if differs:
+        raise RefusedError(
+            f"{change.address}: {' and '.join(differs)} differ from what was approved; nothing was applied. "
+            "Run again to plan and approve this"
+        )
+
+
+def variables_digest(variables: Mapping[str, Any], *, destroy: bool) -> str:
+    """Covers the variables as written, with their references, and whether the plan destroys."""
+    return digest({"variables": dict(variables), "destroy": destroy})
