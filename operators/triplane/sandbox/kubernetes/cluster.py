@@ -56,7 +56,7 @@ class Cluster:
         issue(authority, "kube-apiserver", server=True).write(self.folder, "apiserver")
         issue(authority, "service-accounts").write(self.folder, "service-accounts")
         users = {
-            "controller-manager": issue(authority, "system:kube-controller-manager"),
+            "controller-manager": issue(authority, "sandbox-controllers", group="system:masters"),
             "scheduler": issue(authority, "system:kube-scheduler"),
             "kubelet": issue(authority, "sandbox-kubelet", group="system:masters"),
             "user": issue(authority, "clusterUser_streaming_streaming", group=DEPLOYERS),
@@ -107,7 +107,6 @@ class Cluster:
             f"--kubeconfig={self.folder / 'controller-manager.kubeconfig'}",
             *("--port=0", "--secure-port=0", "--leader-elect=false", "--profiling=false"),
             f"--controllers={','.join(CONTROLLERS)}",
-            "--use-service-account-credentials=false",
             f"--service-account-private-key-file={self.folder / 'service-accounts.key'}",
             f"--root-ca-file={self.folder / 'ca.crt'}",
         )
