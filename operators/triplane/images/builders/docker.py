@@ -1,0 +1,67 @@
+"""Builds with a Docker Engine, through its API.
+
+The Engine stamps its images with the time of the build. So a second build of the same context has
+another digest: it is the artifact store, asked first, that keeps an image the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from triplane.core.errors import ToolError, TransientError
+from triplane.core.process import Command, private_dir, run, stop_all, tool_env
+from triplane.images.builders import BuildRequest, Log
+
+
+class DockerEngine:
+    """``client`` is a low-level ``docker.APIClient``."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    def build(self, request: BuildRequest, layout: Path, *, log: Log, timeout: float | None = None) -> None:
+        """Build in the Engine, then fetch the image and write it as an OCI layout."""
+        events = self.client.build(
+            path=str(request.context),
+            dockerfile=request.dockerfile,
+            buildargs=dict(request.args),
+            rm=True,
+            forcerm=True,
+            decode=True,
+            timeout=timeout,
+        )
+        image_id = read_build(events, log)
+        with private_dir() as scratch:
+            archive = scratch / "image.tar"
+            with archive.open("wb") as file:
+                for chunk in self.client.get_image(image_id):
+                    file.write(chunk)
+            convert = Command(argv=convert_args(archive, layout), env=tool_env())
+            run(convert, on_line=log, timeout=timeout)
+
+    def cancel(self) -> None:
+        """End a running build: the Engine gives up when its client is gone."""
+        self.client.close()
+        stop_all()
+
+
+def convert_args(archive: Path, layout: Path) -> tuple[str, ...]:
+    """Turns what the Engine exports into an OCI layout."""
+    return ("skopeo", "copy", "--format", "oci", f"docker-archive:{archive}", f"oci:{layout}")
+
+
+def read_build(events: Iterable[Mapping[str, Any]], log: Log) -> str:
+    """Log the Engine's build stream and return the image id; an error in it is raised as ``ToolError``."""
+    image_id = ""
+    for event in events:
+        if error := event.get("error"):
+            raise ToolError(("docker", "build"), int(event.get("errorDetail", {}).get("code", 1)), str(error))
+        for line in str(event.get("stream", event.get("status", ""))).splitlines():
+            if line.strip():
+                log(line.rstrip())
+        image_id = (event.get("aux") or {}).get("ID", image_id)
+    if not image_id:
+        raise TransientError("the Docker Engine ended the build without an image; try again")
+    return image_id
