@@ -18,7 +18,7 @@ setup: python ## .venv, command line tools, emulators and a Kubernetes control p
 
 .PHONY: demo
 demo: setup ## deploy the example to three clouds in the sandbox (APPROVE=ui, KEEP=1)
-	@$(RUN)/python examples/streaming-platform/demo.py
+	@$(RUN)/python examples/demo
 
 .PHONY: test
 test: setup ## all tests, with real tools against the sandbox

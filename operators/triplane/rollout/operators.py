@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +91,8 @@ class AuthorizeOperator(BaseOperator):
     :param environment: the environment (templated)
     :param action: ``plan``, ``deploy`` or ``apply`` (templated)
     :param change_sets: cloud -> digest, from this run's own planning (templated)
-    :param approved: for ``apply``: ``{change_set, dag_id, run_id}``, the digest and the run that holds
-        the approval (templated)
+    :param approved: for ``apply``: ``{change_set, dag_id, run_id}``: the digest (or cloud -> digest) and the
+        run that holds the approval (templated)
     :param approval_task_id: the approval task, in this run or in the approving one
     """
 
@@ -161,13 +162,15 @@ class AuthorizeOperator(BaseOperator):
         """The change set's digest, and the DAG and run in which people were asked about it."""
         if self.action == "deploy":
             return self.change_sets[self.cloud], run.dag_id, run.run_id
+        self.approved = json.loads(self.approved) if isinstance(self.approved, str) else self.approved
         if not isinstance(self.approved, Mapping) or not self.approved.get("change_set"):
             raise AirflowFailException(
                 "action apply needs conf approved={change_set, dag_id, run_id} of an approved run; "
                 "use action deploy to plan, ask and apply in one run"
             )
-        approved = self.approved
-        return approved["change_set"], approved.get("dag_id", run.dag_id), approved.get("run_id", run.run_id)
+        change_set = self.approved["change_set"]
+        digest = change_set.get(self.cloud) if isinstance(change_set, Mapping) else change_set
+        return str(digest), self.approved.get("dag_id", run.dag_id), self.approved.get("run_id", run.run_id)
 
     def _decisions(self, context: Context, dag_id: str, run_id: str, needed: int) -> list[Decision]:
         found = [

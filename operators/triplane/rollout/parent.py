@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from triplane import settings
 from triplane.core.approval import Policy
@@ -31,11 +31,12 @@ class ChildRunOperator(BaseOperator):
     :param child_dag_id: the DAG to run
     :param child_run_id: the run's id (templated)
     :param conf: its configuration (templated)
+    :param skip: true skips this task (templated)
     :param wait_limit: how long to wait for its end
     :param poll_interval: seconds between looks at its state
     """
 
-    template_fields: Sequence[str] = ("child_run_id", "conf")
+    template_fields: Sequence[str] = ("child_run_id", "conf", "skip")
     template_fields_renderers = {"conf": "json"}
     ui_color = "#d9e8ff"
 
@@ -45,6 +46,7 @@ class ChildRunOperator(BaseOperator):
         child_dag_id: str,
         child_run_id: str,
         conf: Any,
+        skip: str | bool = False,
         wait_limit: timedelta = timedelta(hours=12),
         poll_interval: int = 2,
         **kwargs: Any,
@@ -53,20 +55,22 @@ class ChildRunOperator(BaseOperator):
         self.child_dag_id = child_dag_id
         self.child_run_id = child_run_id
         self.conf = conf
+        self.skip = skip
         self.wait_limit = wait_limit
         self.poll_interval = poll_interval
 
     def execute(self, context: Context) -> dict[str, str]:
         """Start or find the child run; parks until it ends."""
+        if str(self.skip) == "True":
+            raise AirflowSkipException("only a plan was asked for")
         state = self._state(context)
         if state == ENDED_WELL:
             self.log.info("%s %s has ended well already", self.child_dag_id, self.child_run_id)
             return self._result()
         if state in (None, ENDED_BADLY):
             self._start(again=state is not None)
-        self.log.info("%s %s is %s: waiting for it", self.child_dag_id, self.child_run_id, state)
-        self._wait()
-        raise AssertionError("unreachable: waiting defers")
+        self.log.info("Waiting for %s %s", self.child_dag_id, self.child_run_id)
+        return self._wait()
 
     def execute_complete(self, context: Context, event: Any = None) -> dict[str, str]:
         """The child has ended."""
@@ -85,22 +89,22 @@ class ChildRunOperator(BaseOperator):
         return str(instance.get_dagrun_state(dag_id=self.child_dag_id, run_id=self.child_run_id))
 
     def _start(self, *, again: bool) -> None:
-        from airflow.sdk.exceptions import DagRunTriggerException
+        from airflow.sdk.exceptions import ErrorType
+        from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
+        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
-        raise DagRunTriggerException(
-            trigger_dag_id=self.child_dag_id,
-            dag_run_id=self.child_run_id,
-            conf=self.conf,
-            reset_dag_run=again,
-            skip_when_already_exists=False,
-            wait_for_completion=True,
-            allowed_states=[ENDED_WELL],
-            failed_states=[ENDED_BADLY],
-            poke_interval=self.poll_interval,
-            deferrable=True,
+        self.log.info("Starting %s %s%s", self.child_dag_id, self.child_run_id, " again" if again else "")
+        answer: Any = SUPERVISOR_COMMS.send(
+            TriggerDagRun(
+                dag_id=self.child_dag_id, run_id=self.child_run_id, conf=self.conf, reset_dag_run=again
+            )
         )
+        if isinstance(answer, ErrorResponse) and answer.error != ErrorType.DAGRUN_ALREADY_EXISTS:
+            raise AirflowException(
+                f"{self.child_dag_id} cannot be started ({answer.error.value}): is its DAG there and not paused?"
+            )
 
-    def _wait(self) -> None:
+    def _wait(self) -> NoReturn:
         from airflow.providers.standard.triggers.external_task import DagStateTrigger
 
         self.defer(
@@ -113,6 +117,7 @@ class ChildRunOperator(BaseOperator):
             method_name="execute_complete",
             timeout=self.wait_limit,
         )
+        raise AssertionError("defer never returns")
 
     def _result(self) -> dict[str, str]:
         return {"dag_id": self.child_dag_id, "run_id": self.child_run_id}
@@ -124,12 +129,16 @@ class CollectOperator(BaseOperator):
     :param children: cloud -> what its plan task returned (templated)
     :param frozen: what the parent's freeze task returned (templated)
     :param environment: the environment (templated)
+    :param ask: whether people are asked in this run (templated)
     """
 
-    template_fields: Sequence[str] = ("children", "frozen", "environment")
+    template_fields: Sequence[str] = ("children", "frozen", "environment", "ask")
 
-    def __init__(self, *, children: Any, frozen: Any, environment: str, **kwargs: Any) -> None:
+    def __init__(
+        self, *, children: Any, frozen: Any, environment: str, ask: str | bool = True, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
+        self.ask = ask
         self.children = children
         self.frozen = frozen
         self.environment = environment
@@ -149,25 +158,30 @@ class CollectOperator(BaseOperator):
             self.log.info(
                 "%s: %d changes, risk %s, %s", cloud, len(change_set.changed), change_set.risk, digests[cloud]
             )
-        instance.xcom_push(key="votes", value=list(range(needed)))
+        votes = list(range(needed)) if str(self.ask) == "True" else []
+        instance.xcom_push(key="votes", value=votes)
         return digests
 
 
 class ReportOperator(BaseOperator):
     """Say what became of every component in every cloud; fails if any cloud failed.
 
-    :param clouds: cloud -> ``{"dag_id": ..., "run_id": ..., "tasks": {address: task_id}}``
-        of its applying run (templated)
+    :param clouds: cloud -> ``{"dag_id": ..., "plan_run_id": ..., "run_id": ..., "tasks": {address: task_id}}``,
+        its planning and its applying run (templated)
+    :param planned_only: true if nothing was to be applied (templated)
     """
 
-    template_fields: Sequence[str] = ("clouds",)
+    template_fields: Sequence[str] = ("clouds", "planned_only")
 
-    def __init__(self, *, clouds: Mapping[str, Any], **kwargs: Any) -> None:
+    def __init__(self, *, clouds: Mapping[str, Any], planned_only: str | bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        self.planned_only = planned_only
         self.clouds = clouds
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Collect states and results, show them, fail loudly where something failed."""
+        if str(self.planned_only) == "True":
+            return self._planned(context)
         rows = [row for cloud, child in self.clouds.items() for row in self._rows(context, cloud, child)]
         for line in report.table(rows):
             self.log.info("%s", line)
@@ -176,6 +190,15 @@ class ReportOperator(BaseOperator):
         if problems := report.problems(rows):
             raise AirflowFailException("; ".join(problems))
         return rows
+
+    def _planned(self, context: Context) -> list[dict[str, Any]]:
+        instance: Any = context["task_instance"]
+        for cloud, child in self.clouds.items():
+            found = instance.get_dr_count(dag_id=child["dag_id"], run_ids=[child["plan_run_id"]])
+            state = found and instance.get_dagrun_state(dag_id=child["dag_id"], run_id=child["plan_run_id"])
+            if state != ENDED_WELL:
+                raise AirflowFailException(f"{cloud} was not planned: its run is {state or 'missing'}")
+        return []
 
     def _rows(self, context: Context, cloud: str, child: Mapping[str, Any]) -> list[dict[str, Any]]:
         instance: Any = context["task_instance"]

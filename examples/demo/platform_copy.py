@@ -1,0 +1,52 @@
+"""The example in a git repository of its own, so that the demo can commit changes to it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+EXAMPLE = Path(__file__).parents[1] / "streaming-platform"
+
+
+class PlatformCopy:
+    """A private copy of the example platform."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.spec = folder / "platform.yaml"
+        shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__", ".terraform"))
+        self._git("init", "--quiet", "--initial-branch=main")
+
+    def commit(self, message: str) -> str:
+        """Commit everything and return the commit id."""
+        self._git("add", "--all")
+        self._git("commit", "--quiet", "--allow-empty", "--message", message)
+        return self._git("rev-parse", "HEAD").strip()
+
+    def change_service(self) -> None:
+        """Give the service ``ingest`` something new to serve."""
+        page = self.folder / "services" / "ingest" / "VERSION"
+        page.write_text("2\n")
+
+    def change_stack(self) -> None:
+        """Put one more tag on the AWS network."""
+        self.replace(
+            "infra/aws/network/main.tf",
+            "environment = var.environment",
+            'environment = var.environment\n    revision    = "2"',
+        )
+
+    def replace(self, path: str, old: str, new: str) -> None:
+        """Replace the first ``old`` in a file by ``new``."""
+        file = self.folder / path
+        text = file.read_text()
+        if old not in text:
+            raise ValueError(f"{path} does not hold {old!r}")
+        file.write_text(text.replace(old, new, 1))
+
+    def _git(self, *args: str) -> str:
+        identity = ("-c", "user.name=Demo", "-c", "user.email=demo@example.com")
+        return subprocess.run(
+            ["git", "-C", str(self.folder), *identity, *args], check=True, capture_output=True, text=True
+        ).stdout
