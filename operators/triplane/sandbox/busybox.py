@@ -16,6 +16,7 @@ NAME, TAG = "library/busybox", "1.36"
 MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 CONFIG_TYPE = "application/vnd.docker.container.image.v1+json"
 LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+EPOCH = "1970-01-01T00:00:00Z"
 PASSWD = b"root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/home:/bin/false\n"
 GROUP = b"root:x:0:\nnogroup:x:65534:\n"
 
@@ -29,6 +30,8 @@ def publish(registry: str) -> str:
         {
             "architecture": "amd64",
             "os": "linux",
+            "created": EPOCH,
+            "history": [{"created": EPOCH, "created_by": "busybox-static"}],
             "config": {
                 "Cmd": ["sh"],
                 "Env": ["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"],

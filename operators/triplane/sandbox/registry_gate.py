@@ -229,8 +229,8 @@ class Server:
     async def _forward(self, gate: Gate, request: web.Request) -> web.StreamResponse:
         is_manifest = request.method == "PUT" and "/manifests/" in request.path
         manifest = await request.read() if is_manifest else b""
-        headers = {name: value for name, value in request.headers.items() if name.lower() not in HOP_BY_HOP}
-        headers.pop("Authorization", None)
+        dropped = {*HOP_BY_HOP, "authorization"}
+        headers = [(name, value) for name, value in request.headers.items() if name.lower() not in dropped]
         streamed = request.content if request.body_exists else None
         async with self._session.request(
             request.method, gate.upstream + request.raw_path, headers=headers,
