@@ -1,0 +1,1 @@
+"""Helm releases and what really serves behind them."""
