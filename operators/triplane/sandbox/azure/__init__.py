@@ -1,0 +1,5 @@
+"""Azure in the sandbox."""
+
+from triplane.sandbox.azure.part import PART
+
+__all__ = ["PART"]

@@ -1,0 +1,194 @@
+"""The two hosts of a function app: deployments (``.scm.``) and the functions themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hmac
+from typing import Any
+
+from aiohttp import web
+
+from triplane.sandbox.azure.apps import (
+    STATUS_TEXT,
+    SUCCESS,
+    App,
+    Apps,
+    Deployment,
+    PackageError,
+    encode,
+    route,
+)
+from triplane.sandbox.azure.arm import bearer
+from triplane.sandbox.azure.errors import ArmError
+from triplane.sandbox.azure.kinds import host_key
+from triplane.sandbox.azure.schema import Target
+from triplane.sandbox.azure.tokens import Directory
+from triplane.sandbox.azure.world import Resource, World
+
+SITES = "Microsoft.Web/sites"
+# Set by the platform in every function app.
+PLATFORM = {"AZURE_FUNCTIONS_ENVIRONMENT": "Production", "WEBSITE_INSTANCE_ID": "sandbox"}
+
+
+class Sites:
+    """Serves ``<app>.scm.azurewebsites.net`` and ``<app>.azurewebsites.net``."""
+
+    def __init__(self, world: World, directory: Directory, apps: Apps) -> None:
+        self._world = world
+        self._directory = directory
+        self._apps = apps
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def scm(self, name: str, request: web.Request) -> web.Response:
+        """Deployment of packages, as Kudu serves it. Raises ArmError."""
+        site = self._site(name)
+        bearer(self._directory, request.headers.get("Authorization", ""))
+        app = self._apps.get(name)
+        path = request.path.strip("/").lower()
+        if request.method == "POST" and path in ("api/zipdeploy", "api/publish"):
+            return await self._deploy(name, site, app, request)
+        if request.method == "GET" and path == "api/zip/site/wwwroot":
+            if app.active is None:
+                raise ArmError(404, "NotFound", "Nothing is deployed.")
+            data = app.package(app.active).read_bytes()
+            return web.Response(body=data, content_type="application/zip")
+        if request.method == "GET" and path.startswith("api/deployments"):
+            return self._deployments(name, app, path.split("/")[2:])
+        raise ArmError(404, "NotFound", f"No route '{request.path}'.")
+
+    async def serve(self, name: str, request: web.Request) -> web.Response:
+        """Runs the function that the request is for. Raises ArmError."""
+        site = self._site(name)
+        if site["properties"]["state"] != "Running":
+            raise ArmError(403, "SiteDisabled", "This web app is stopped.")
+        app = self._apps.get(name)
+        if request.path == "/":
+            return web.Response(text="Your Functions app is up and running", content_type="text/html")
+        found = route(app, request.method, request.path)
+        if found is None or app.active is None:
+            raise ArmError(404, "NotFound", "")
+        function, parameters = found
+        self._authorize(site, app.functions[function]["auth"], request)
+        message = {
+            "method": request.method,
+            "url": str(request.url),
+            "headers": dict(request.headers),
+            "params": dict(request.query),
+            "route_params": parameters,
+            "body": encode(await request.read()),
+        }
+        try:
+            answer = await self._apps.call(app, function, self.settings(site), message)
+        except PackageError as error:
+            raise ArmError(500, "InternalServerError", str(error)) from error
+        headers = {**answer["headers"], "X-Sandbox-Deployment": app.active.id}
+        return web.Response(status=answer["status"], body=base64.b64decode(answer["body"]), headers=headers)
+
+    def functions(self, target: Target) -> list[Resource]:
+        """What Resource Manager lists below a site."""
+        app = self._apps.get(target.name)
+        return [
+            {
+                "id": f"{target.id}/functions/{name}",
+                "name": f"{target.name}/{name}",
+                "type": "Microsoft.Web/sites/functions",
+                "properties": {
+                    "name": name,
+                    "invoke_url_template": f"https://{target.name}.azurewebsites.net/{app.prefix}/{item['route']}",
+                    "language": "python",
+                    "config": {"bindings": item["bindings"]},
+                    "isDisabled": False,
+                },
+            }
+            for name, item in app.functions.items()
+        ]
+
+    def summary(self, name: str) -> dict[str, Any]:
+        """What is deployed, for whoever checks the sandbox from outside the clouds."""
+        app = self._apps.get(name)
+        active = app.active
+        return {
+            "deployment": active and active.id,
+            "digest": active and active.digest,
+            "functions": sorted(app.functions),
+        }
+
+    def settings(self, site: Resource) -> dict[str, str]:
+        """The environment of the functions: the application settings and what the platform adds."""
+        stored = self._world.get(f"{site['id']}/config/appsettings") or {"properties": {}}
+        own = {"WEBSITE_SITE_NAME": site["name"], "WEBSITE_HOSTNAME": site["properties"]["defaultHostName"]}
+        return {**PLATFORM, **own, **stored["properties"]}
+
+    def _site(self, name: str) -> Resource:
+        site = self._world.find(SITES, name)
+        if site is None:
+            self._apps.forget(name)
+            raise ArmError(404, "NotFound", f"No web app '{name}'.")
+        return site
+
+    def _authorize(self, site: Resource, level: str, request: web.Request) -> None:
+        given = request.headers.get("x-functions-key") or request.query.get("code") or ""
+        key = host_key(self._world, site["id"])
+        if level != "anonymous" and not hmac.compare_digest(given.encode(), key.encode()):
+            raise ArmError(401, "Unauthorized", "")
+
+    async def _deploy(self, name: str, site: Resource, app: App, request: web.Request) -> web.Response:
+        if app.busy:
+            message = "There is a deployment currently in progress. Please try again when it completes."
+            raise ArmError(409, "Conflict", message)
+        query = {key.lower(): value for key, value in request.query.items()}
+        if request.path.lower().endswith("publish") and query.get("type") != "zip":
+            raise ArmError(400, "BadRequest", f"type='{query.get('type')}' is not served here; use zip.")
+        data = await request.read()
+        message = query.get("message", "Created via a push deployment")
+        deployment = self._apps.begin(app, data, message, query.get("deployer", "ZipDeploy"))
+        work = asyncio.create_task(self._apps.finish(app, deployment, self.settings(site)))
+        self._running.add(work)
+        work.add_done_callback(self._running.discard)
+        if query.get("isasync", query.get("async", "")).lower() == "true":
+            url = f"https://{name}.scm.azurewebsites.net/api/deployments/{deployment.id}"
+            headers = {"Location": url, "SCM-DEPLOYMENT-ID": deployment.id, "Retry-After": "1"}
+            return web.Response(status=202, headers=headers)
+        await work
+        if deployment.status != SUCCESS:
+            raise ArmError(400, "BadRequest", deployment.log[-1])
+        return web.Response(status=200, headers={"SCM-DEPLOYMENT-ID": deployment.id})
+
+    def _deployments(self, name: str, app: App, rest: list[str]) -> web.Response:
+        if not rest:
+            return web.json_response([_shown(name, item) for item in reversed(app.deployments)])
+        wanted = app.deployments[-1:] if rest[0] == "latest" else app.deployments
+        found = next((item for item in wanted if rest[0] in ("latest", item.id)), None)
+        if found is None or len(rest) > 2 or rest[1:] not in ([], ["log"]):
+            raise ArmError(404, "NotFound", f"Deployment '{rest[0]}' not found.")
+        if rest[1:]:
+            return web.json_response(
+                [{"message": line, "type": 0, "id": str(n)} for n, line in enumerate(found.log)]
+            )
+        return web.json_response(_shown(name, found), status=200 if found.complete else 202)
+
+
+def _shown(name: str, item: Deployment) -> dict[str, Any]:
+    url = f"https://{name}.scm.azurewebsites.net/api/deployments/{item.id}"
+    return {
+        "id": item.id,
+        "status": item.status,
+        "status_text": item.log[-1] if item.log and item.status != SUCCESS else STATUS_TEXT[item.status],
+        "author_email": "N/A",
+        "author": "N/A",
+        "deployer": item.deployer,
+        "message": item.message,
+        "progress": "",
+        "received_time": item.received,
+        "start_time": item.received,
+        "end_time": item.ended,
+        "last_success_end_time": item.ended if item.status == SUCCESS else None,
+        "complete": item.complete,
+        "active": item.active,
+        "is_temp": False,
+        "is_readonly": True,
+        "url": url,
+        "log_url": f"{url}/log",
+        "site_name": name,
+    }
