@@ -20,6 +20,7 @@ from platform_copy import PlatformCopy
 from progress import follow, say, table
 
 from triplane.core.errors import TriplaneError
+from triplane.drift.report import lines
 from triplane.sandbox.airflow import AirflowApi, LocalAirflow
 from triplane.sandbox.runtime import Sandbox
 
@@ -145,9 +146,7 @@ def _drift(airflow: LocalAirflow) -> list[str]:
     state = follow(api, "drift_check", run_id)
     _require(state == "success", f"drift_check ended {state}")
     report = api.xcom("drift_check", run_id, "report", "report")
-    for item in report["components"]:
-        for resource in item["resources"]:
-            say(f"  {item['address']}: {resource['address']}: {', '.join(resource['attributes']) or 'gone'}")
+    print("\n".join(lines(report)))
     return [item["address"] for item in report["components"] if item["state"] == "drifted"]
 
 

@@ -32,6 +32,6 @@ def lines(report: Mapping[str, Any]) -> list[str]:
     for item in sorted(report["components"], key=lambda item: order.index(item["state"])):
         found.append(f"{item['address']}: {item['state'].replace('_', ' ')}")
         for resource in item.get("resources", ()):
-            attributes = ", ".join(resource.get("attributes", ())) or "gone"
-            found.append(f"    {resource['address']}: {attributes}")
+            names = ", ".join(attribute["name"] for attribute in resource.get("attributes", ()))
+            found.append(f"    {resource['address']}: {names or resource.get('action', 'changed')}")
     return found

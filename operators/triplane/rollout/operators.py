@@ -187,19 +187,17 @@ class RecordOperator(BaseOperator):
 
     :param cloud: ``aws``, ``gcp`` or ``azure``
     :param environment: the environment (templated)
-    :param authorization: what the authorize task returned (templated)
+    :param change_set: digest of what was applied (templated)
     :param results: what the applying tasks returned (templated)
     """
 
-    template_fields: Sequence[str] = ("environment", "authorization", "results")
+    template_fields: Sequence[str] = ("environment", "change_set", "results")
 
-    def __init__(
-        self, *, cloud: str, environment: str, authorization: Any, results: Any, **kwargs: Any
-    ) -> None:
+    def __init__(self, *, cloud: str, environment: str, change_set: Any, results: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.cloud = cloud
         self.environment = environment
-        self.authorization = authorization
+        self.change_set = change_set
         self.results = results
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
@@ -208,7 +206,7 @@ class RecordOperator(BaseOperator):
         settings.ledger(f"{self.environment}/{self.cloud}").append(
             "rollout",
             {
-                "change_set": self.authorization["change_set"],
+                "change_set": self.change_set,
                 "run_id": _run(context).run_id,
                 "results": results,
             },
