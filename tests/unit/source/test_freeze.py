@@ -1,0 +1,68 @@
+"""What a revision freezes to."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from triplane.core.errors import InputError
+from triplane.source.freeze import WORKING_TREE, freeze
+
+
+def git(folder: Path, *args: str) -> str:
+    command = ["git", "-C", str(folder), "-c", "user.name=t", "-c", "user.email=t@example.com", *args]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def names(archive: bytes) -> dict[str, bytes]:
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        return {member.name: tar.extractfile(member).read() for member in tar if member.isfile()}  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = tmp_path / "repo" / "platform"
+    folder.mkdir(parents=True)
+    (folder / "platform.yaml").write_text("version: 1\n")
+    (folder / "run.sh").write_text("#!/bin/sh\n")
+    (folder / "run.sh").chmod(0o755)
+    (tmp_path / "repo" / "other").write_text("not part of the platform")
+    git(tmp_path / "repo", "init", "-q")
+    git(tmp_path / "repo", "add", "-A")
+    git(tmp_path / "repo", "commit", "-qm", "one")
+    return folder
+
+
+def test_a_commit_is_frozen_without_what_is_not_committed(repository: Path) -> None:
+    first = freeze(repository, "HEAD")
+    assert first.revision == git(repository, "rev-parse", "HEAD")
+    assert set(names(first.archive)) == {"platform.yaml", "run.sh"}
+    (repository / "platform.yaml").write_text("changed\n")
+    (repository / "new").write_text("")
+    assert freeze(repository, "HEAD").archive == first.archive
+
+
+def test_another_commit_of_the_same_content_is_the_same_archive(repository: Path) -> None:
+    first = freeze(repository, "HEAD")
+    git(repository, "commit", "-q", "--allow-empty", "-m", "two")
+    second = freeze(repository, "HEAD")
+    assert second.revision != first.revision
+    assert second.archive == first.archive
+    assert freeze(repository, "HEAD~1").revision == first.revision
+
+
+def test_unknown_and_hostile_revisions_are_refused(repository: Path) -> None:
+    for revision in ("nope", "--output=/tmp/x", "HEAD; rm -rf /"):
+        with pytest.raises(InputError, match="git rev-parse"):
+            freeze(repository, revision)
+
+
+def test_a_folder_outside_git_is_taken_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "platform.yaml").write_text("x")
+    assert freeze(tmp_path, "HEAD").revision == WORKING_TREE
+    with pytest.raises(InputError, match="not in a git repository"):
+        freeze(tmp_path, "main")
