@@ -56,16 +56,19 @@ def start(service: Service, *, sandbox_id: str, directory: Path, log: Path) -> P
 
 def stop(sandbox_id: str, processes: list[Process]) -> None:
     """Stop ``processes``, their groups and all marked processes: SIGTERM, then SIGKILL after 5 seconds."""
-    deadline = time.monotonic() + STOP_SECONDS
-    number = signal.SIGTERM
-    while remaining := {*marked(sandbox_id), *(each for each in processes if each.alive)}:
-        for process in remaining:
-            _signal(process, number)
-        if time.monotonic() > deadline:
-            if number == signal.SIGKILL:
-                raise TimeoutError(f"processes {sorted(p.pid for p in remaining)} survived SIGKILL")
-            number, deadline = signal.SIGKILL, deadline + STOP_SECONDS
-        _wait(remaining, 0.5)
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + STOP_SECONDS
+        signalled: set[Process] = set()
+        while remaining := {*marked(sandbox_id), *(each for each in processes if each.alive)}:
+            for process in remaining - signalled:
+                _signal(process, number)
+            signalled |= remaining
+            if time.monotonic() > deadline:
+                break
+            _wait(remaining, 0.2)
+        else:
+            return
+    raise TimeoutError(f"processes {sorted(process.pid for process in remaining)} survived SIGKILL")
 
 
 def marked(sandbox_id: str) -> Iterator[Process]:
