@@ -12,14 +12,23 @@ FINISHED = ("deployed", "unchanged")
 
 
 def row(cloud: str, address: str, task_state: str, result: Result | None) -> dict[str, Any]:
-    """One component: its result if its task has one, else the state of its task."""
-    component = address.partition("/")[2]
-    if result is None or task_state not in ("success", "None"):
+    """One component: its result if its task has one, else the state of its task.
+
+    A failed task may leave a result that says what serves now (``rolled_back``).
+    """
+    done = task_state == "success"
+    if result is None or done != (result.state in FINISHED):
         state = {"upstream_failed": "not started", "success": "unknown"}.get(task_state, task_state)
-        return {"cloud": cloud, "component": component, "version": "", "state": state, "seconds": 0.0}
+        return {
+            "cloud": cloud,
+            "component": address.partition("/")[2],
+            "version": "",
+            "state": state,
+            "seconds": 0.0,
+        }
     return {
         "cloud": cloud,
-        "component": component,
+        "component": address.partition("/")[2],
         "version": result.version,
         "state": result.state,
         "seconds": round(result.seconds, 1),

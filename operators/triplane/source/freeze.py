@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import tarfile
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,13 +39,12 @@ def freeze(folder: Path, revision: str) -> Frozen:
         return Frozen(WORKING_TREE, _tar(folder))
     commit = _git(folder, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").strip()
     prefix = _git(folder, "rev-parse", "--show-prefix").strip()
-    return Frozen(commit, _git_tar(folder, f"{commit}:{prefix}" if prefix else commit))
+    top = Path(_git(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
+    return Frozen(commit, _git_tar(top, f"{commit}:{prefix}" if prefix else commit))
 
 
 def _git_tar(folder: Path, tree: str) -> bytes:
     """The tar of a tree, made anew so that its bytes depend on the content alone."""
-    import tempfile
-
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch) / "tree.tar"
         _git(folder, "archive", "--format=tar", f"--output={archive}", tree)

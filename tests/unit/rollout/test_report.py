@@ -33,6 +33,12 @@ def test_a_stale_result_of_a_failed_task_does_not_count() -> None:
     assert row["state"] == "failed"
 
 
+def test_what_was_rolled_back_says_which_version_serves() -> None:
+    row = report.row("aws", "aws/chart/ingest", "failed", result("aws/chart/ingest", "rolled_back"))
+    assert (row["state"], row["version"]) == ("rolled_back", "r@sha256:" + "a" * 64)
+    assert report.problems([row]) == ["aws: chart/ingest rolled_back (0 of 1 components are as approved)"]
+
+
 def test_table_is_aligned_and_digests_are_short() -> None:
     lines = report.table([report.row("gcp", "gcp/chart/ingest", "success", result("gcp/chart/ingest"))])
     assert lines[0].split() == ["cloud", "component", "version", "state", "seconds"]
