@@ -49,7 +49,7 @@ def decide(attempt: Attempt, state: State, entries: Sequence[Entry]) -> Literal[
     if (state.lineage, state.serial) != (attempt.lineage, attempt.serial):
         approved = State(lineage=attempt.lineage, serial=attempt.serial)
         raise StaleError(
-            f"{attempt.address}: the plan was approved for {approved}, but there is now {state}. "
+            f"the plan was approved for {approved}, but there is now {state}. "
             "Nothing was applied; run again to plan and approve what is left to do"
         )
     return "apply"
@@ -65,7 +65,7 @@ def begin(ledger: Ledger, attempt: Attempt, *, plan: str) -> None:
     ended = [e.number for e in open_since if e.kind == NOT_STARTED and e.number < entry.number]
     first = next(e for e in open_since if e.kind == APPLYING and e.number > max(ended, default=-1))
     if first.number != entry.number:
-        raise RefusedError(f"{attempt.address}: {first.body['run']} is applying this plan already")
+        raise RefusedError(f"{first.body['run']} is applying this plan already")
 
 
 def _again(attempt: Attempt, state: State, last: Entry) -> Literal["done"]:
@@ -75,11 +75,11 @@ def _again(attempt: Attempt, state: State, last: Entry) -> Literal["done"]:
         if body.get("run") == attempt.run and unmoved:
             return "done"
         raise RefusedError(
-            f"{attempt.address}: this plan was applied at {last.at} by {body.get('run')}; a plan is applied "
+            f"this plan was applied at {last.at} by {body.get('run')}; a plan is applied "
             "once. Run again to plan what is left to do"
         )
     ended = "failed" if last.kind == FAILED else "did not finish"
     raise RefusedError(
-        f"{attempt.address}: {body.get('run')} began to apply this plan, and that {ended} ({last.at}); there is "
+        f"{body.get('run')} began to apply this plan, and that {ended} ({last.at}); there is "
         f"now {state}. Run again to plan and approve what is left to do"
     )

@@ -15,7 +15,7 @@ from triplane.core.errors import StaleError, ToolError, ToolTimeout, TransientEr
 from triplane.core.process import Command, Completed, run, tool_env
 from triplane.core.redact import Redactor
 from triplane.terraform.events import Events
-from triplane.terraform.plan import State, parse_state
+from triplane.terraform.plan import State, parse_state, sensitive_values
 
 PASSED = ("TF_CLI_CONFIG_FILE", "TF_REATTACH_PROVIDERS", "TF_PLUGIN_CACHE_DIR")
 NO_CHANGES, CHANGES = 0, 2
@@ -42,7 +42,7 @@ class ApplyError(ToolError):
 def init_args(backend_config: Path | None = None) -> Args:
     """``terraform init``; ``backend_config`` is a private JSON file."""
     config = () if backend_config is None else (f"-backend-config={backend_config}",)
-    return ("init", "-json", "-input=false", *config)
+    return ("init", "-json", "-no-color", "-input=false", *config)
 
 
 def plan_args(
@@ -89,7 +89,8 @@ def environment(credentials: Mapping[str, str], variables: Mapping[str, str]) ->
 class Terraform:
     """Terraform in one working directory.
 
-    ``say`` gets one readable, redacted line per event. Times are in seconds: ``lock_timeout`` to wait for
+    ``say`` gets one readable line per event, redacted by what ``redactor`` knows at that moment. ``hide`` is
+    told of every secret that a plan reveals. Times are in seconds: ``lock_timeout`` to wait for
     the state's lock, ``timeout`` for one command (None: no limit), ``grace`` for an interrupted command
     to save the state before it is killed.
     """
@@ -98,7 +99,8 @@ class Terraform:
     env: Mapping[str, str] = field(repr=False)
     binary: str = "terraform"
     say: Callable[[str], None] = print
-    redact: Redactor = field(default_factory=Redactor)
+    redactor: Callable[[], Redactor] = Redactor
+    hide: Callable[[str], object] = str
     lock_timeout: float = 300
     timeout: float | None = None
     grace: float = 600
@@ -127,6 +129,8 @@ class Terraform:
     def show(self, plan: Path) -> dict[str, Any]:
         """A saved plan as JSON, with secrets in the clear."""
         document: dict[str, Any] = json.loads(self._run(show_args(plan), quiet=True).stdout)
+        for secret in sensitive_values(document):
+            self.hide(secret)
         return document
 
     def pull(self) -> State:
@@ -166,7 +170,7 @@ class Terraform:
 
         def on_line(line: str) -> None:
             if shown := seen.read(line):
-                self.say(self.redact(shown))
+                self.say(self.redactor()(shown))
 
         try:
             # Events are redacted once they are read: redacting raw JSON could break it.
@@ -182,7 +186,7 @@ class Terraform:
             )
         if events.stale:
             return StaleError("the state has changed since this plan was made; plan again")
-        said = self.redact("; ".join(events.errors) or error.stderr)
+        said = self.redactor()("; ".join(events.errors) or error.stderr)
         if isinstance(error, ToolTimeout):
             return ToolTimeout(error.argv, error.returncode, said, error.timeout)
         return ToolError(error.argv, error.returncode, said)

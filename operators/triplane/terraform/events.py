@@ -43,7 +43,7 @@ class Events:
         """Take one line in; returns what to show for it, if anything."""
         event = _event(line)
         if event is None:
-            return line.strip() or None
+            return " ".join(line.split()) or None
         kind = event.get("type")
         if kind == "apply_start":
             self.started += 1
@@ -51,7 +51,7 @@ class Events:
             return self._diagnostic(event["diagnostic"])
         if kind in _QUIET:
             return None
-        return str(event.get("@message", "")) or None
+        return " ".join(str(event.get("@message", "")).split()) or None
 
     def _diagnostic(self, diagnostic: dict[str, Any]) -> str:
         text = _text(diagnostic)

@@ -147,6 +147,25 @@ def parse_plan(document: Mapping[str, Any], redact: Redactor | None = None) -> P
     )
 
 
+def sensitive_values(document: Mapping[str, Any]) -> set[str]:
+    """Every text that ``terraform show -json`` shows in the clear although something marks it sensitive.
+
+    A provider may copy such a text to an attribute that is not marked, so knowing them is the only way to
+    keep them out of sight.
+    """
+    found: set[str] = set()
+    for item in [*(document.get("resource_changes") or []), *(document.get("resource_drift") or [])]:
+        for side in ("before", "after"):
+            found |= _strings(item["change"].get(side), item["change"].get(f"{side}_sensitive"))
+    for item in (document.get("output_changes") or {}).values():
+        for side in ("before", "after"):
+            found |= _strings(item.get(side), item.get(f"{side}_sensitive"))
+    declared = document.get("configuration", {}).get("root_module", {}).get("variables") or {}
+    for name, item in (document.get("variables") or {}).items():
+        found |= _strings(item.get("value"), declared.get(name, {}).get("sensitive"))
+    return found
+
+
 def parse_state(text: str) -> State:
     """The state that ``terraform state pull`` prints: nothing at all where there is none."""
     if not text.strip():
@@ -263,6 +282,15 @@ def _leaf(name: str, before: _Side, after: _Side, redact: Redactor) -> Attribute
     if _marked(before.sensitive) or _marked(after.sensitive):
         return AttributeChange(name, SENSITIVE, UNKNOWN if after.unknown is True else SENSITIVE)
     return AttributeChange(name, before.render(name, redact), after.render(name, redact))
+
+
+def _strings(value: Any, sensitive: Any) -> set[str]:
+    if isinstance(value, dict | list):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        return {
+            text for key, item in items for text in _strings(item, sensitive is True or _get(sensitive, key))
+        }
+    return {value} if sensitive is True and isinstance(value, str) else set()
 
 
 def _marked(sensitive: Any) -> bool:

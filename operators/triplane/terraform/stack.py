@@ -74,9 +74,10 @@ class Stack:
         path = self.files / "new.tfplan"
         changed = self.terraform.plan(path, var_file, destroy=destroy, refresh_only=refresh_only)
         path.chmod(0o600)
+        document = self.terraform.show(path)
         return Planned(
             path=path,
-            plan=parse_plan(self.terraform.show(path), self.terraform.redact),
+            plan=parse_plan(document, self.terraform.redactor()),
             state=planned_state(path) or self.terraform.pull(),
             changed=changed,
         )
@@ -171,7 +172,7 @@ def check_binds(change: ComponentChange, found: Mapping[str, str | int]) -> None
     differs = sorted(name for name, value in found.items() if change.binds.get(name) != value)
     if differs:
         raise RefusedError(
-            f"{change.address}: {' and '.join(differs)} differ from what was approved; nothing was applied. "
+            f"{' and '.join(differs)} differ{'s' if len(differs) == 1 else ''} from what was approved; nothing was applied. "
             "Run again to plan and approve this"
         )
 
