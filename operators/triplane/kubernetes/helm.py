@@ -19,7 +19,7 @@ _ROLLBACK = re.compile(r"Rollback to (\d+)")
 _RECORD = re.compile(r"triplane chart=(sha256:[0-9a-f]{64}) values=(sha256:[0-9a-f]{64})")
 _UNREACHABLE = re.compile(
     r"(?i)unreachable|connection (?:refused|reset)|no such host|i/o timeout|TLS handshake timeout"
-    r"|too many requests|etcdserver|unexpected EOF|service unavailable|http2: client connection lost"
+    r"|too many requests|etcdserver|service unavailable|http2: client connection lost"
 )
 
 
