@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,7 +96,7 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     grpc = socket.create_server(("127.0.0.1", 0))
     grpc_port = grpc.getsockname()[1]
     route = {"host": "*.example.com", "port": backend.server_port, "grpc_port": grpc_port}
-    config = {"port": state.port("gateway"), "ca": str(home / "ca"), "routes": [route]}
+    config: dict[str, Any] = {"port": state.port("gateway"), "ca": str(home / "ca"), "routes": [route]}
     authority = Authority.create(home / "ca")
     (home / "routes.json").write_text(json.dumps(config))
     log = home / "log"

@@ -38,6 +38,13 @@ class Signed:
     def scope(self) -> str:
         return f"{self.date}/{self.region}/{self.service}/aws4_request"
 
+    @property
+    def header(self) -> str:
+        """The Authorization header that says the same."""
+        names = ";".join(self.headers)
+        credential = f"{self.key_id}/{self.scope}"
+        return f"{ALGORITHM} Credential={credential}, SignedHeaders={names}, Signature={self.signature}"
+
 
 def parse(query: str, headers: Mapping[str, str]) -> Signed | None:
     """The signature that a request carries, None if it has none. Raises Denied for a malformed one."""
