@@ -1,0 +1,130 @@
+terraform {
+  required_version = ">= 1.6"
+
+  required_providers {
+    aws = {
+      source  = "hashicorp/aws"
+      version = "~> 6.25"
+    }
+  }
+
+  backend "s3" {}
+}
+
+provider "aws" {}
+
+locals {
+  name   = "streaming-${var.environment}"
+  bucket = "streaming-${var.environment}-events"
+  nodes  = { small = 2, large = 4 }
+  tags = {
+    environment = var.environment
+    platform    = "streaming"
+  }
+}
+
+resource "aws_iam_role" "cluster" {
+  name               = "${local.name}-cluster"
+  assume_role_policy = local.trust["eks"]
+  tags               = local.tags
+}
+
+resource "aws_iam_role_policy_attachment" "cluster" {
+  role       = aws_iam_role.cluster.name
+  policy_arn = "arn:aws:iam::aws:policy/AmazonEKSClusterPolicy"
+}
+
+resource "aws_iam_role" "nodes" {
+  name               = "${local.name}-nodes"
+  assume_role_policy = local.trust["ec2"]
+  tags               = local.tags
+}
+
+resource "aws_iam_role_policy_attachment" "nodes" {
+  for_each = toset(["AmazonEKSWorkerNodePolicy", "AmazonEKS_CNI_Policy", "AmazonEC2ContainerRegistryReadOnly"])
+
+  role       = aws_iam_role.nodes.name
+  policy_arn = "arn:aws:iam::aws:policy/${each.value}"
+}
+
+resource "aws_iam_role" "webhook" {
+  name               = "${local.name}-webhook"
+  assume_role_policy = local.trust["lambda"]
+  tags               = local.tags
+}
+
+resource "aws_iam_role_policy_attachment" "webhook" {
+  role       = aws_iam_role.webhook.name
+  policy_arn = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+}
+
+resource "aws_eks_cluster" "main" {
+  name     = local.name
+  role_arn = aws_iam_role.cluster.arn
+  tags     = local.tags
+
+  vpc_config {
+    subnet_ids = var.subnet_ids
+  }
+
+  lifecycle {
+    postcondition {
+      condition     = self.vpc_config[0].vpc_id == var.vpc_id
+      error_message = "The subnets are not in the network ${var.vpc_id}."
+    }
+  }
+
+  depends_on = [aws_iam_role_policy_attachment.cluster]
+}
+
+resource "aws_eks_node_group" "main" {
+  cluster_name    = aws_eks_cluster.main.name
+  node_group_name = "default"
+  node_role_arn   = aws_iam_role.nodes.arn
+  subnet_ids      = var.subnet_ids
+  instance_types  = ["t3.large"]
+  tags            = local.tags
+
+  scaling_config {
+    desired_size = local.nodes[var.size]
+    min_size     = 1
+    max_size     = 2 * local.nodes[var.size]
+  }
+
+  depends_on = [aws_iam_role_policy_attachment.nodes]
+}
+
+resource "aws_s3_bucket" "events" {
+  bucket        = local.bucket
+  force_destroy = var.environment != "prod"
+  tags          = local.tags
+}
+
+resource "aws_db_subnet_group" "main" {
+  name       = local.name
+  subnet_ids = var.subnet_ids
+  tags       = local.tags
+}
+
+resource "aws_db_instance" "main" {
+  identifier           = local.name
+  engine               = "postgres"
+  engine_version       = "16"
+  instance_class       = var.size == "large" ? "db.m6g.large" : "db.t4g.micro"
+  allocated_storage    = var.size == "large" ? 100 : 20
+  db_name              = "streaming"
+  username             = "streaming"
+  password             = var.database_password
+  db_subnet_group_name = aws_db_subnet_group.main.name
+  storage_encrypted    = true
+  multi_az             = var.size == "large"
+  apply_immediately    = true
+  deletion_protection  = var.environment == "prod"
+  tags                 = local.tags
+
+  # All members of the cluster's own security group reach each other.
+  vpc_security_group_ids = [aws_eks_cluster.main.vpc_config[0].cluster_security_group_id]
+
+  skip_final_snapshot       = var.environment != "prod"
+  final_snapshot_identifier = "${local.name}-final"
+}
