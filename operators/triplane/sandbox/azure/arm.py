@@ -12,7 +12,7 @@ from aiohttp import web
 
 from triplane.sandbox.azure.errors import ArmError, not_found
 from triplane.sandbox.azure.faults import Faults
-from triplane.sandbox.azure.kinds import ACTIONS, KINDS, Kind, shown
+from triplane.sandbox.azure.kinds import ACTIONS, KINDS, WITHOUT_CONTENT, Kind, shown
 from triplane.sandbox.azure.schema import Contract, Target
 from triplane.sandbox.azure.tokens import Directory
 from triplane.sandbox.azure.world import Operation, Resource, World
@@ -143,7 +143,9 @@ class ResourceManager:
         if self._world.get(owner) is None:
             raise not_found(target.kind, target.name, target.group or "")
         answer = action(self._world, target, await _json(request) if request.can_read_body else {})
-        return web.Response(status=204) if answer is None else web.json_response(answer)
+        if answer is None:
+            return web.Response(status=204 if target.action.lower() in WITHOUT_CONTENT else 200)
+        return web.json_response(answer)
 
     def _write(self, method: str, target: Target, body: Any, version: str) -> web.Response:
         clean = self._contract.clean(method, target.kind, body)

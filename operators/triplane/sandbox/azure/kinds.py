@@ -39,6 +39,10 @@ class Kind:
     stateful: bool = True
 
 
+# The part of a site's configuration that reading the site itself shows.
+SHOWN_WITH_SITE = ("linuxFxVersion", "alwaysOn", "http20Enabled", "numberOfWorkers", "functionAppScaleLimit")
+
+
 def now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -169,12 +173,21 @@ def _site(world: World, target: Target, resource: Resource, before: Resource | N
 
 
 def _site_settings(world: World, target: Target, properties: Resource) -> None:
-    """Application settings given with a site are kept apart: reading the site does not show them."""
-    given = properties.get("siteConfig", {}).pop("appSettings", None)
-    identity = f"{target.id}/config/appsettings"
-    if given is not None:
-        pairs = {item["name"]: item.get("value", "") for item in given}
-        world.put(identity, settings_resource(target.id, pairs))
+    """Configuration and application settings that come with a site are resources of their own."""
+    given = properties.pop("siteConfig", {})
+    settings = given.pop("appSettings", None)
+    if settings is not None:
+        pairs = {item["name"]: item.get("value", "") for item in settings}
+        world.put(f"{target.id}/config/appsettings", settings_resource(target.id, pairs))
+    identity = f"{target.id}/config/web"
+    config = world.get(identity) or {
+        "id": identity,
+        "name": "web",
+        "type": "Microsoft.Web/sites/config",
+        "properties": {},
+    }
+    config["properties"] |= given
+    world.put(identity, config)
 
 
 def settings_resource(site: str, values: Mapping[str, str]) -> Resource:
@@ -230,6 +243,10 @@ KINDS: dict[str, Kind] = {
 def shown(world: World, resource: Resource) -> Resource:
     """``resource`` as its service shows it: a network lists its subnets, a plan counts its sites."""
     kind = resource["type"].lower()
+    if kind == "microsoft.web/sites":
+        config = world.get(f"{resource['id']}/config/web") or {"properties": {}}
+        shown_here = {key: config["properties"].get(key) for key in SHOWN_WITH_SITE}
+        resource["properties"]["siteConfig"] = shown_here
     if kind == "microsoft.network/virtualnetworks":
         resource["properties"]["subnets"] = list(world.below(resource["id"], f"{kind}/subnets"))
     if kind == "microsoft.web/serverfarms":
@@ -307,6 +324,8 @@ def host_key(world: World, site: str) -> str:
     return base64.urlsafe_b64encode(world.secret(f"host {base}")[:40]).decode().rstrip("=")
 
 
+# Actions that answer 204; the others answer 200, with or without a body.
+WITHOUT_CONTENT = frozenset({"syncfunctiontriggers"})
 ACTIONS: dict[tuple[str, str], Action] = {
     ("microsoft.storage/storageaccounts", "listkeys"): _list_keys,
     ("microsoft.containerregistry/registries", "listcredentials"): _list_credentials,
