@@ -179,6 +179,6 @@ def test_docker_hub_cannot_be_written(buildah: Callable[..., Any]) -> None:
 
 def test_presigned_identity(cloud_env: dict[str, str]) -> None:
     """The kind of URL that EKS takes as a token."""
-    url = session(cloud_env).client("sts").generate_presigned_url("get_caller_identity")
+    url = session(cloud_env).client("sts").generate_presigned_url("get_caller_identity", HttpMethod="GET")
     with urllib.request.urlopen(url, timeout=20) as response:
         assert b"<Account>000000000000</Account>" in response.read()
