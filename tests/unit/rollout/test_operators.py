@@ -1,0 +1,224 @@
+"""Authorizing a change set: what gets through, and every shortcut that must not."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from cryptography.fernet import Fernet
+
+from triplane import settings
+from triplane.core.approval import Decision, Policy
+from triplane.core.change import ComponentChange, Risk
+from triplane.core.errors import RefusedError
+from triplane.rollout.operators import AuthorizeOperator, ChangeSetOperator, RecordOperator
+
+KEY = "k" * 40
+FROZEN = {"source": "sha256:" + "1" * 64, "spec": "sha256:" + "2" * 64, "revision": "abc"}
+
+
+class Instance:
+    """A task instance with the XComs of several runs, as Airflow would hand them out."""
+
+    def __init__(self, xcoms: dict[tuple[str, str, str, int], Any] | None = None) -> None:
+        self.xcoms = xcoms or {}
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_pull(self, task_ids: str, dag_id: str, run_id: str, map_indexes: int) -> Any:
+        return self.xcoms.get((dag_id, run_id, task_ids, map_indexes))
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+
+def context(dag_id: str, run_id: str, instance: Instance | None = None) -> Any:
+    return {
+        "dag_run": SimpleNamespace(dag_id=dag_id, run_id=run_id),
+        "task_instance": instance or Instance(),
+    }
+
+
+@pytest.fixture(autouse=True)
+def _configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__SIGNING_KEY", KEY)
+
+
+def plan(risk: Risk = Risk.LOW) -> dict[str, Any]:
+    return ComponentChange(
+        address="aws/stack/network",
+        action="create" if risk else "none",
+        risk=risk,
+        summary="1 to add",
+        binds={"plan": "sha256:1"},
+    ).to_json()
+
+
+def make_change_set(*plans: dict[str, Any], ask: bool = True, **policy: Any) -> tuple[str, list[int]]:
+    instance = Instance()
+    operator = ChangeSetOperator(
+        task_id="change_set",
+        platform="shop",
+        cloud="aws",
+        environment="prod",
+        frozen=FROZEN,
+        plans=list(plans),
+        policies={"prod": Policy(**policy).to_json()},
+        ask=ask,
+    )
+    made = operator.execute(context("deploy_aws", "r1.aws.plan", instance))
+    return made["aws"], instance.pushed["votes"]
+
+
+def decision(digest: str, **changes: Any) -> dict[str, Any]:
+    now = datetime.now(UTC)
+    fields: dict[str, Any] = {
+        "dag_id": "deploy",
+        "run_id": "r1",
+        "vote": 0,
+        "requester": "alice",
+        "responder": "bob",
+        "approved": True,
+        "change_sets": {"aws": digest},
+        "decided_at": now.isoformat(),
+        "expires_at": (now + timedelta(hours=1)).isoformat(),
+    }
+    return Decision(**(fields | changes)).sign([KEY]).to_json()
+
+
+def authorize(
+    digest: Any, xcom: Any, *, action: str = "apply", run_id: str = "r1.aws.apply", **approved: Any
+) -> Any:
+    operator = AuthorizeOperator(
+        task_id="authorize",
+        cloud="aws",
+        environment="prod",
+        action=action,
+        change_sets={"aws": digest},
+        approved={"change_set": digest, "dag_id": "deploy", "run_id": "r1", **approved},
+    )
+    instance = Instance({("deploy", "r1", "approval", 0): xcom})
+    return operator.execute(context("deploy_aws", run_id, instance))
+
+
+def test_votes_follow_risk_and_policy() -> None:
+    assert make_change_set(plan())[1] == [0]
+    assert make_change_set(plan(Risk.CRITICAL), votes={"critical": 2})[1] == [0, 1]
+    assert make_change_set(plan(Risk.NONE))[1] == []
+    assert make_change_set(plan(), ask=False)[1] == []
+
+
+def test_an_approved_change_set_gets_through_and_is_recorded() -> None:
+    digest, _ = make_change_set(plan())
+    granted = authorize(digest, decision(digest))
+    assert granted["change_set"] == digest
+    assert granted["source"] == FROZEN["source"]
+    change = settings.authorized_change(
+        context("deploy_aws", "r1.aws.apply"),
+        "aws/stack/network",
+        digest,
+        {"decisions": granted["decisions"]},
+    )
+    assert change.binds == {"plan": "sha256:1"}
+    (entry,) = settings.ledger("prod/aws").entries("authorized")
+    assert entry.body["approved_by"] == ["bob"]
+
+
+def test_the_digest_may_come_as_one_of_all_clouds() -> None:
+    digest, _ = make_change_set(plan())
+    assert authorize({"aws": digest, "gcp": "x"}, decision(digest))["change_set"] == digest
+
+
+def test_planning_only_stops_here() -> None:
+    with pytest.raises(AirflowSkipException):
+        authorize("", None, action="plan")
+
+
+FORGED = "signature"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda digest: None, "is not approved: 1 needed, 0 found"),
+        (lambda digest: {"approved": True, "chosen_options": ["Approve"]}, "no signed decision"),
+        (lambda digest: decision(digest) | {"responder": "mallory"}, FORGED),
+        (lambda digest: decision(digest, approved=False) | {"approved": True}, FORGED),
+        (lambda digest: decision("sha256:" + "9" * 64), "not for sha256:"),
+        (lambda digest: decision(digest, expires_at=datetime.now(UTC).isoformat()), "it expired at"),
+        (lambda digest: decision(digest, responder="alice"), "may not approve it"),
+        (lambda digest: decision(digest, run_id="r0"), "it was given to run r0"),
+    ],
+)
+def test_shortcuts_are_refused(make: Any, message: str) -> None:
+    digest, _ = make_change_set(plan())
+    with pytest.raises(AirflowFailException, match=message):
+        authorize(digest, make(digest))
+
+
+def test_a_second_child_of_the_same_parent_run_is_refused() -> None:
+    digest, _ = make_change_set(plan())
+    with pytest.raises(AirflowFailException, match=r"it was given to run r1, not to my\.own\.run"):
+        authorize(digest, decision(digest), run_id="my.own.run")
+
+
+def test_a_configuration_that_says_approved_is_refused() -> None:
+    digest, _ = make_change_set(plan())
+    with pytest.raises(AirflowFailException, match="0 found"):
+        authorize(digest, None, decisions=[decision(digest)], approved=True)
+    operator = AuthorizeOperator(
+        task_id="authorize",
+        cloud="aws",
+        environment="prod",
+        action="apply",
+        change_sets=None,
+        approved=None,
+    )
+    with pytest.raises(AirflowFailException, match="needs conf approved"):
+        operator.execute(context("deploy_aws", "x"))
+
+
+def test_a_change_set_of_another_environment_or_none_is_refused() -> None:
+    digest, _ = make_change_set(plan())
+    operator = AuthorizeOperator(
+        task_id="authorize",
+        cloud="gcp",
+        environment="prod",
+        action="apply",
+        change_sets=None,
+        approved={"change_set": digest, "dag_id": "deploy", "run_id": "r1"},
+    )
+    with pytest.raises(AirflowFailException, match="is for aws/prod, this run is for gcp/prod"):
+        operator.execute(context("deploy_gcp", "r1.gcp.apply"))
+    with pytest.raises(AirflowFailException, match="not in the artifact store"):
+        authorize("sha256:" + "3" * 64, None)
+
+
+def test_the_applying_task_checks_again_by_itself() -> None:
+    digest, _ = make_change_set(plan())
+    run = context("deploy_aws", "r1.aws.apply")
+    for authorization in (None, {}, {"decisions": []}):
+        with pytest.raises(RefusedError, match="0 found"):
+            settings.authorized_change(run, "aws/stack/network", digest, authorization)
+    with pytest.raises(RefusedError, match="is not in change set"):
+        settings.authorized_change(run, "aws/stack/other", digest, {"decisions": [decision(digest)]})
+
+
+def test_results_are_recorded() -> None:
+    operator = RecordOperator(
+        task_id="record",
+        cloud="aws",
+        environment="prod",
+        change_set="sha256:1",
+        results=[
+            {"address": "aws/stack/network", "version": "serial 1", "state": "deployed", "seconds": 1.0}
+        ],
+    )
+    assert operator.execute(context("deploy_aws", "r"))[0]["state"] == "deployed"
+    (entry,) = settings.ledger("prod/aws").entries("rollout")
+    assert entry.body["change_set"] == "sha256:1"
