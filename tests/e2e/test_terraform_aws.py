@@ -1,0 +1,133 @@
+"""State in S3 with a DynamoDB lock, AWS resources, and drift that somebody really caused."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from cryptography.fernet import Fernet
+
+from triplane import clouds, settings
+from triplane.clouds import aws
+from triplane.core.errors import InputError
+from triplane.terraform.operators import (
+    TerraformApplyOperator,
+    TerraformDriftOperator,
+    TerraformPlanOperator,
+)
+
+pytestmark = pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not on PATH")
+
+REGISTRY = "000000000000.dkr.ecr.eu-west-1.amazonaws.com"
+HCL = """
+terraform {
+  required_providers { aws = { source = "hashicorp/aws" } }
+  backend "s3" {}
+}
+variable "name" { default = "main" }
+resource "aws_vpc" "main" {
+  cidr_block = "10.1.0.0/16"
+  tags       = { Name = var.name }
+}
+output "vpc_id" { value = aws_vpc.main.id }
+"""
+
+
+@pytest.fixture
+def kwargs(tmp_path: Path, cloud_env: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
+    (tmp_path / "network").mkdir()
+    (tmp_path / "network" / "main.tf").write_text(HCL)
+    return {
+        "task_id": "t",
+        "path": str(tmp_path / "network"),
+        "scope": "staging/aws",
+        "cloud": "aws",
+        "cloud_conn_id": "aws_default",
+        "cloud_options": {"region": "eu-west-1"},
+        "backend": {
+            "bucket": "streaming-tfstate",
+            "lock_table": "streaming-tflock",
+            "key": f"streaming/{tmp_path.name}/network.tfstate",
+        },
+        "lock_timeout": 1,
+    }
+
+
+CONTEXT: Any = {"dag_run": SimpleNamespace(dag_id="deploy_aws", run_id="run1")}
+
+
+def test_state_in_s3_and_real_drift(kwargs: dict[str, Any]) -> None:
+    change = TerraformPlanOperator(**kwargs).execute(CONTEXT)
+    assert (change["address"], change["action"], change["risk"]) == ("aws/stack/network", "create", "low")
+    assert "lock" in change["binds"]
+    result = TerraformApplyOperator(**kwargs, change=change).execute(CONTEXT)
+    state = _state(kwargs)
+    assert result["version"] == f"serial {state['serial']}"
+    vpc = settings.lookup("staging/aws")("network.vpc_id")
+    assert TerraformDriftOperator(**kwargs).execute(CONTEXT)["state"] == "in_sync"
+
+    ec2 = aws.client("ec2", "aws_default", "eu-west-1")
+    ec2.create_tags(Resources=[vpc], Tags=[{"Key": "Name", "Value": "mallory"}])
+    drift = TerraformDriftOperator(**kwargs).execute(CONTEXT)
+    assert drift["state"] == "drifted"
+    assert drift["resources"][0]["address"] == "aws_vpc.main"
+    assert {"name": "tags.Name", "before": '"main"', "after": '"mallory"'} in drift["resources"][0][
+        "attributes"
+    ]
+
+    repair = TerraformPlanOperator(**kwargs).execute(CONTEXT)
+    assert (repair["action"], repair["binds"]["serial"]) == ("update", state["serial"])
+    TerraformApplyOperator(**kwargs, change=repair).execute(CONTEXT)
+    assert TerraformDriftOperator(**kwargs).execute(CONTEXT)["state"] == "in_sync"
+
+
+def test_a_lock_in_dynamodb_is_respected_and_named(kwargs: dict[str, Any]) -> None:
+    change = TerraformPlanOperator(**kwargs).execute(CONTEXT)
+    lock = {
+        "ID": "1234",
+        "Operation": "OperationTypeApply",
+        "Who": "carol@laptop",
+        "Version": "1",
+        "Path": "p",
+    }
+    lock["Created"] = "2026-01-01T00:00:00Z"
+    name = f"{kwargs['backend']['bucket']}/{kwargs['backend']['key']}"
+    dynamodb = aws.client("dynamodb", "aws_default", "eu-west-1")
+    item = {"LockID": {"S": name}, "Info": {"S": json.dumps(lock)}}
+    dynamodb.put_item(TableName="streaming-tflock", Item=item)
+    with pytest.raises(AirflowException, match="locked by carol@laptop") as refused:
+        TerraformApplyOperator(**kwargs, change=change).execute(CONTEXT)
+    assert not isinstance(refused.value, AirflowFailException)
+    dynamodb.delete_item(TableName="streaming-tflock", Key={"LockID": {"S": name}})
+    assert TerraformApplyOperator(**kwargs, change=change).execute(CONTEXT)["state"] == "deployed"
+
+
+def test_credentials_come_from_the_connection(cloud_env: dict[str, str]) -> None:
+    connection = json.loads(os.environ["AIRFLOW_CONN_AWS_DEFAULT"])
+    env = clouds.terraform_env("aws", "aws_default", region="eu-west-1")
+    assert env["AWS_ACCESS_KEY_ID"] == connection["login"]
+    assert env["AWS_SECRET_ACCESS_KEY"] == connection["password"]
+    assert env["AWS_REGION"] == "eu-west-1"
+    assert connection["password"] not in settings.redactor()(f"x {connection['password']}")
+    user, password = clouds.registry_login("aws", "aws_default", REGISTRY)
+    assert user == "AWS"
+    assert len(password) > 20
+    with pytest.raises(InputError, match="is not an ECR registry"):
+        clouds.registry_login("aws", "aws_default", "docker.io/library")
+    with pytest.raises(InputError, match="'ibm' is not a cloud"):
+        clouds.terraform_env("ibm", "x")
+
+
+def _state(kwargs: dict[str, Any]) -> dict[str, Any]:
+    s3 = aws.client("s3", "aws_default", "eu-west-1")
+    found = s3.get_object(Bucket=kwargs["backend"]["bucket"], Key=kwargs["backend"]["key"])
+    state: dict[str, Any] = json.loads(found["Body"].read())
+    return state
