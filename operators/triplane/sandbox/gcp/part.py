@@ -1,0 +1,145 @@
+"""Google Cloud as a part of the sandbox."""
+
+from __future__ import annotations
+
+import json
+import sys
+import urllib.request
+from typing import Any
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from triplane.sandbox.ca import write_private
+from triplane.sandbox.gcp.oauth import TOKEN_URI
+from triplane.sandbox.gcp.state import PROJECT, REGION
+from triplane.sandbox.service import Context, Route, Service
+
+EMAIL = f"triplane@{PROJECT}.iam.gserviceaccount.com"
+BUCKET = "streaming-tfstate"
+REPOSITORY = "streaming"
+
+
+class GooglePart:
+    """REST and gRPC control plane, OAuth, and Cloud Storage."""
+
+    name = "gcp"
+
+    def prepare(self, ctx: Context) -> None:
+        directory = ctx.home / "gcp"
+        directory.mkdir(mode=0o700, exist_ok=True)
+        key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        account = service_account(key, ctx.secret("gcp-key-id")[:40])
+        write_private(directory / "service-account.json", json.dumps(account).encode())
+        public = key.public_key().public_bytes(
+            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        config = {
+            "rest": ctx.port("gcp-rest"),
+            "grpc": ctx.port("gcp-grpc"),
+            "home": str(ctx.home),
+            "email": EMAIL,
+            "public_key": public.decode(),
+            "registry": f"http://127.0.0.1:{ctx.port('registry-gcp')}",
+            "storage": f"http://127.0.0.1:{ctx.port('gcp-storage')}",
+        }
+        write_private(directory / "config.json", json.dumps(config).encode())
+
+    def services(self, ctx: Context) -> list[Service]:
+        rest, storage = ctx.port("gcp-rest"), ctx.port("gcp-storage")
+        config = str(ctx.home / "gcp" / "config.json")
+        return [
+            Service(
+                name="gcp-rest",
+                argv=(sys.executable, "-m", "triplane.sandbox.gcp.server", config),
+                ready=lambda: _answers(f"http://127.0.0.1:{rest}/_sandbox/ready"),
+            ),
+            Service(
+                name="gcp-storage",
+                argv=(
+                    str(ctx.cache / "bin" / "fake-gcs-server"), "-scheme", "http", "-host", "127.0.0.1",
+                    "-port", str(storage), "-backend", "memory",
+                    "-external-url", "https://storage.googleapis.com", "-log-level", "warn",
+                    "-location", REGION.upper(),
+                ),
+                ready=lambda: _answers(f"http://127.0.0.1:{storage}/storage/v1/b"),
+            ),
+        ]  # fmt: skip
+
+    def routes(self, ctx: Context) -> list[Route]:
+        rest, grpc = ctx.port("gcp-rest"), ctx.port("gcp-grpc")
+        apis = ("run", "*-run", "run.*.rep", "container", "artifactregistry")
+        others = ("compute", "sqladmin", "iam", "storage", "oauth2")
+        return [
+            *(Route(host=f"{api}.googleapis.com", port=rest, grpc_port=grpc) for api in apis),
+            *(Route(host=f"{api}.googleapis.com", port=rest) for api in others),
+        ]
+
+    def environ(self, ctx: Context) -> dict[str, str]:
+        account = (ctx.home / "gcp" / "service-account.json").read_text()
+        extra = {"project": PROJECT, "keyfile_dict": account}
+        connection = {"conn_type": "google_cloud_platform", "extra": extra}
+        return {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(connection)}
+
+    def seed(self, ctx: Context) -> None:
+        """The bucket of Terraform's state and the repository of the images, as a customer would make them."""
+        account = json.loads((ctx.home / "gcp" / "service-account.json").read_text())
+        rest = f"http://127.0.0.1:{ctx.port('gcp-rest')}"
+        token = _access_token(rest, account)
+        bucket = {"name": BUCKET, "location": REGION.upper(), "versioning": {"enabled": True}}
+        _post(rest, "storage.googleapis.com", f"/storage/v1/b?project={PROJECT}", bucket, token)
+        parent = f"/v1/projects/{PROJECT}/locations/{REGION}"
+        path = f"{parent}/repositories?repositoryId={REPOSITORY}"
+        _post(rest, "artifactregistry.googleapis.com", path, {"format": "DOCKER"}, token)
+
+
+PART = GooglePart()
+
+
+def service_account(key: rsa.RSAPrivateKey, key_id: str) -> dict[str, str]:
+    """The JSON of a service account key, as the console gives it out."""
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return {
+        "type": "service_account",
+        "project_id": PROJECT,
+        "private_key_id": key_id,
+        "private_key": pem.decode(),
+        "client_email": EMAIL,
+        "client_id": "100000000000000000001",
+        "auth_uri": "https://accounts.google.com/o/oauth2/auth",
+        "token_uri": TOKEN_URI,
+        "universe_domain": "googleapis.com",
+    }
+
+
+def _access_token(rest: str, account: dict[str, str]) -> str:
+    """An access token by the account's signed assertion."""
+    from google.oauth2 import service_account as accounts
+
+    scopes = ["https://www.googleapis.com/auth/cloud-platform"]
+    credentials = accounts.Credentials.from_service_account_info(account, scopes=scopes)
+    assertion = credentials._make_authorization_grant_assertion().decode()
+    form = f"grant_type=urn%3Aietf%3Aparams%3Aoauth%3Agrant-type%3Ajwt-bearer&assertion={assertion}"
+    headers = {"Host": "oauth2.googleapis.com", "Content-Type": "application/x-www-form-urlencoded"}
+    answer = _send(urllib.request.Request(f"{rest}/token", form.encode(), headers))
+    return str(answer["access_token"])
+
+
+def _post(rest: str, host: str, path: str, body: dict[str, Any], token: str) -> None:
+    headers = {"Host": host, "Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    _send(urllib.request.Request(f"{rest}{path}", json.dumps(body).encode(), headers))
+
+
+def _send(request: urllib.request.Request) -> dict[str, Any]:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=30) as response:
+        answer: dict[str, Any] = json.loads(response.read() or b"{}")
+    return answer
+
+
+def _answers(url: str) -> bool:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(url, timeout=5) as response:
+        return bool(response.status == 200)
