@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import yaml
 
 EXAMPLE = Path(__file__).parents[1] / "streaming-platform"
 
@@ -36,6 +42,28 @@ class PlatformCopy:
             "environment = var.environment",
             'environment = var.environment\n    revision    = "2"',
         )
+
+    def add_chart_secret(self, variable: str) -> None:
+        """Give the chart ``query`` a secret value, kept in an Airflow Variable."""
+        with self._spec() as spec:
+            spec["secrets"]["chart_secret"] = {"variable": variable}
+            for cloud in spec["clouds"].values():
+                cloud["charts"]["query"]["values"]["secrets"] = {"API_KEY": "${secret.chart_secret}"}
+
+    def break_chart(self, cloud: str, chart: str) -> None:
+        """Let a chart use an image that is in no registry."""
+        with self._spec() as spec:
+            broken = spec["clouds"][cloud]["charts"][chart]
+            registry = spec["clouds"][cloud]["registry"]
+            image = {"repository": f"{registry}/{spec['name']}/{chart}", "tag": "nobody-built-this"}
+            broken.update(images={}, timeout="20s", values={**broken["values"], "image": image})
+
+    @contextmanager
+    def _spec(self) -> Iterator[dict[str, Any]]:
+        """The spec to change; charts that share values by YAML anchors get their own copies."""
+        spec = json.loads(json.dumps(yaml.safe_load(self.spec.read_text())))
+        yield spec
+        self.spec.write_text(yaml.safe_dump(spec, sort_keys=False))
 
     def replace(self, path: str, old: str, new: str) -> None:
         """Replace the first ``old`` in a file by ``new``."""

@@ -1,0 +1,93 @@
+"""One Airflow for all tests of whole deployments."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from triplane.sandbox.airflow import AirflowApi, LocalAirflow
+from triplane.sandbox.runtime import Sandbox
+
+ROOT = Path(__file__).parents[3]
+sys.path.insert(0, str(ROOT / "examples" / "demo"))
+
+from platform_copy import PlatformCopy  # noqa: E402
+
+SECRETS = {
+    "streaming_database_password": "Pl4nted-database-7f3a9",
+    "streaming_webhook_token": "Pl4nted-webhook-c81d2",
+    "streaming_chart_secret": "Pl4nted-chart-55e0b",
+}
+DAG_IDS = ("deploy", "deploy_aws", "deploy_gcp", "deploy_azure", "drift_check")
+
+
+class Installation:
+    """A running Airflow with the example platform, and what people do with it."""
+
+    def __init__(self, airflow: LocalAirflow, platform: PlatformCopy, sandbox: Sandbox) -> None:
+        self.airflow = airflow
+        self.platform = platform
+        self.sandbox = sandbox
+        self.alice: AirflowApi = airflow.api("alice")
+        self.bob: AirflowApi = airflow.api("bob")
+        self.olga: AirflowApi = airflow.api("olga")
+
+    def start(self, **conf: Any) -> str:
+        """A run of the parent, asked for by alice."""
+        return self.alice.trigger("deploy", {"environment": "staging", **conf})
+
+    def approve(self, run_id: str) -> str:
+        """Bob approves; returns how the run ended."""
+        for question in self.alice.wait_for_question("deploy", run_id):
+            answer = self.bob.answer(question, "Approve")
+            assert answer.status_code == 200, answer.text
+        return self.alice.wait("deploy", run_id)
+
+    def rows(self, run_id: str) -> dict[tuple[str, str], dict[str, Any]]:
+        """The report, by cloud and component."""
+        found = self.alice.xcom("deploy", run_id, "report", "rows")
+        return {(row["cloud"], row["component"]): row for row in found}
+
+    def task(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
+        """One task instance."""
+        return next(task for task in self.alice.tasks(dag_id, run_id) if task["task_id"] == task_id)
+
+    def log(self, dag_id: str, run_id: str, task_id: str) -> str:
+        """The log of a task's last try."""
+        tries = self.task(dag_id, run_id, task_id)["try_number"]
+        return self.alice.logs(dag_id, run_id, task_id, attempt=tries)
+
+
+@pytest.fixture(scope="session")
+def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    home = tmp_path_factory.mktemp("installation")
+    platform = PlatformCopy(home / "platform")
+    platform.add_chart_secret("streaming_chart_secret")
+    platform.commit("The platform as it is")
+    airflow = LocalAirflow(
+        home / "airflow",
+        dags=ROOT / "dags",
+        platform=platform.spec,
+        environ=sandbox.environ(),
+        port=sandbox.port("airflow"),
+    )
+    try:
+        airflow.start()
+        airflow.wait_for_dags(*DAG_IDS)
+        for key, value in SECRETS.items():
+            airflow.api().set_variable(key, value)
+        yield Installation(airflow, platform, sandbox)
+    finally:
+        airflow.stop()
+
+
+@pytest.fixture(scope="session")
+def deployed(installation: Installation) -> str:
+    """The id of a parent run that deployed everything."""
+    run_id = installation.start()
+    assert installation.approve(run_id) == "success"
+    return run_id
