@@ -9,7 +9,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -202,11 +202,11 @@ class Sandbox:
         """Wait for all side by side; the first that dies or is late ends it."""
         begin = time.monotonic()
         with ThreadPoolExecutor(max_workers=len(services)) as pool:
-            waiting = {each.name: pool.submit(self._poll, each, started[each.name]) for each in services}
+            waiting = {pool.submit(self._poll, each, started[each.name]): each.name for each in services}
             try:
-                for name, poll in waiting.items():
+                for poll in as_completed(waiting):
                     poll.result()
-                    on_progress(f"{name}: ready after {time.monotonic() - begin:.1f} s")
+                    on_progress(f"{waiting[poll]}: ready after {time.monotonic() - begin:.1f} s")
             except BaseException:
                 self._stop()
                 raise
