@@ -110,6 +110,8 @@ class ImageBuildOperator(BaseOperator):
         from triplane.images.layout import keep, put_key
 
         self._running = self._builder()
+        if self.killed:
+            raise TransientError(f"{self.image}: stopped before the build began")
         redact = settings.redactor()
         self._running.build(
             request, layout, log=lambda line: self.log.info("%s", redact(line)), timeout=self.timeout

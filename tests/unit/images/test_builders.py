@@ -13,10 +13,12 @@ from triplane.images.builders.docker import convert_args, read_build
 def test_buildah_arguments() -> None:
     request = BuildRequest(name="api", context=Path("/c"), dockerfile="d/File", args={"B": "2", "A": "1 x"})
     assert build_args(request, "chroot", Path("/s/id")) == (
-        *("bud", "--isolation", "chroot", "--layers", "--format", "oci", "--timestamp", "0"),
+        *("bud", "--isolation", "chroot", "--layers=false", "--format", "oci", "--timestamp", "0"),
         *("--identity-label=false", "--iidfile", "/s/id", "--build-arg", "A=1 x", "--build-arg", "B=2"),
         *("--file", "/c/d/File", "/c"),
     )
+    plain = build_args(BuildRequest(name="api", context=Path("/c")), "oci", Path("/s/id"))
+    assert plain[:4] == ("bud", "--isolation", "oci", "--layers=true")
     assert push_args("sha256:1", Path("/l")) == ("push", "--format", "oci", "sha256:1", "oci:/l")
     assert storage_args(Path("/s")) == ("--root", "/s/root", "--runroot", "/s/run")
 

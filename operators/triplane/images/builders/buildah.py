@@ -61,9 +61,14 @@ def storage_args(storage: Path) -> tuple[str, ...]:
 
 
 def build_args(request: BuildRequest, isolation: str, image_id: Path) -> tuple[str, ...]:
-    """``bud`` with everything fixed that would differ from build to build."""
+    """``bud`` with everything fixed that would differ from build to build.
+
+    Layers of earlier builds are reused only without arguments: buildah takes a cached ``LABEL x=$ARG``
+    for the same step when only the value of the argument has changed.
+    """
+    layers = "false" if request.args else "true"
     return (
-        *("bud", "--isolation", isolation, "--layers", "--format", "oci"),
+        *("bud", "--isolation", isolation, f"--layers={layers}", "--format", "oci"),
         *("--timestamp", "0", "--identity-label=false", "--iidfile", str(image_id)),
         *(word for key, value in sorted(request.args.items()) for word in ("--build-arg", f"{key}={value}")),
         *("--file", str(request.context / request.dockerfile), str(request.context)),
