@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -21,6 +22,8 @@ from cryptography.fernet import Fernet
 
 from triplane import settings
 from triplane.core import process
+from triplane.core.approval import Decision, Policy
+from triplane.core.change import ChangeSet, ComponentChange
 from triplane.terraform.operators import (
     TerraformApplyOperator,
     TerraformDriftOperator,
@@ -176,6 +179,8 @@ def test_other_source_or_variables_are_refused(lab: Lab) -> None:
     change = lab.plan()
     with pytest.raises(AirflowFailException, match="variables differs from what was approved"):
         lab.apply(change, variables={"size": "large"})
+    with pytest.raises(AirflowFailException, match="backend differs from what was approved"):
+        lab.apply(change, backend={"path": str(lab.home / "elsewhere.tfstate")})
     lab.stack("network", SIMPLE + "# changed\n")
     with pytest.raises(AirflowFailException, match="source differs from what was approved"):
         lab.apply(change)
@@ -367,6 +372,57 @@ def test_drift_never_says_in_sync_when_it_could_not_look(lab: Lab) -> None:
     lab.stack("network", SIMPLE + "broken")
     with pytest.raises(AirflowException):
         lab.drift()
+
+
+def test_only_a_signed_approval_of_this_change_set_is_applied(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = "k" * 40
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__SIGNING_KEY", key)
+    change = lab.plan()
+    digest = settings.put_change_set(_change_set(change))
+    decision = _decision(digest, run="run1").sign([key])
+
+    def apply(*decisions: Decision) -> dict[str, Any]:
+        authorization = {"decisions": [item.to_json() for item in decisions]}
+        more = {"change_set": digest, "authorization": json.dumps(authorization), "change": None}
+        return TerraformApplyOperator(**lab.kwargs(**more)).execute(lab.context())
+
+    with pytest.raises(AirflowFailException, match="is not approved: 1 needed, 0 found"):
+        apply()
+    with pytest.raises(AirflowFailException, match="signature is not from a worker"):
+        apply(replace(decision, responder="mallory"))
+    with pytest.raises(AirflowFailException, match="was given to run run2"):
+        apply(_decision(digest, run="run2").sign([key]))
+    assert not lab.state.exists()
+    assert apply(decision)["state"] == "deployed"
+
+
+def _change_set(change: dict[str, Any]) -> ChangeSet:
+    return ChangeSet(
+        platform="p",
+        environment="staging",
+        cloud="aws",
+        revision="r",
+        source="s",
+        spec="s",
+        policy=Policy().to_json(),
+        changes=(ComponentChange.from_json(change),),
+    )
+
+
+def _decision(change_set: str, run: str) -> Decision:
+    return Decision(
+        dag_id="deploy_aws",
+        run_id=run,
+        vote=0,
+        requester="alice",
+        responder="bob",
+        approved=True,
+        change_sets={"aws": change_set},
+        decided_at="2026-01-01T00:00:00+00:00",
+        expires_at="2999-01-01T00:00:00+00:00",
+    )
 
 
 def test_destroy(lab: Lab) -> None:

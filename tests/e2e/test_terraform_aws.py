@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import uuid
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -55,7 +56,7 @@ def kwargs(tmp_path: Path, cloud_env: dict[str, str], monkeypatch: pytest.Monkey
         "backend": {
             "bucket": "streaming-tfstate",
             "lock_table": "streaming-tflock",
-            "key": f"streaming/{tmp_path.name}/network.tfstate",
+            "key": f"streaming/{uuid.uuid4()}/network.tfstate",
         },
         "lock_timeout": 1,
     }

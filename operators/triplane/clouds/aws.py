@@ -26,8 +26,12 @@ def client(service: str, conn_id: str, region: str | None = None) -> Any:
 
 def terraform_env(conn_id: str, region: str | None = None) -> dict[str, str]:
     """``AWS_*`` variables for Terraform's aws provider and s3 backend."""
-    hook = _hook(conn_id, region)
-    credentials = hook.get_credentials(region_name=region)
+    found = session(conn_id, region)
+    if (held := found.get_credentials()) is None:
+        raise InputError(
+            f"connection {conn_id} holds no AWS credentials, and this worker has none of its own"
+        )
+    credentials = held.get_frozen_credentials()
     env = {
         "AWS_ACCESS_KEY_ID": credentials.access_key,
         "AWS_SECRET_ACCESS_KEY": register_secret(credentials.secret_key),
@@ -35,7 +39,7 @@ def terraform_env(conn_id: str, region: str | None = None) -> dict[str, str]:
     }
     if credentials.token:
         env["AWS_SESSION_TOKEN"] = register_secret(credentials.token)
-    if region := region or hook.region_name:
+    if region := region or found.region_name:
         env |= {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
     return env
 

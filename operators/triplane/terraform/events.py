@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _QUIET = frozenset(
-    {"refresh_start", "refresh_complete", "provision_start", "provision_complete", "outputs", "init_output"}
+    {
+        *("init_output", "outputs", "planned_change", "provision_complete", "provision_start"),
+        *("refresh_complete", "refresh_start"),
+    }
 )
 _LOCK_FIELD = re.compile(r"^\s+(ID|Path|Operation|Who|Created):\s+(\S.*?)\s*$", re.MULTILINE)
 

@@ -165,6 +165,14 @@ class TerraformOperator(BaseOperator):
                 settings.register_secret(value)
         settings.put_outputs(self.scope, self.address.rsplit("/", 1)[-1], state.outputs)
 
+    def inputs(self, source: Source, *, destroy: bool) -> dict[str, str | int]:
+        """Digests of all that a plan is made of besides the state: an approval binds them."""
+        return {
+            "source": source.digest(),
+            "variables": variables_digest(self.variables, destroy=destroy),
+            "backend": digest(dict(self.backend or {})),
+        }
+
     def _credentials(self) -> dict[str, str]:
         if not self.cloud or not self.cloud_conn_id:
             return {}
@@ -194,10 +202,7 @@ class TerraformPlanOperator(TerraformOperator):
     def work(self, context: Context) -> dict[str, Any]:
         """Plan, or defer the planning."""
         source = self.stack_source()
-        binds: dict[str, str | int] = {
-            "source": source.digest(),
-            "variables": variables_digest(self.variables, destroy=self.destroy),
-        }
+        binds = self.inputs(source, destroy=self.destroy)
         pending = [name for name, value in self.after.items() if _pending(value)]
         with self.opened(source, {} if pending else self.secret_variables()) as stack:
             change = self._deferred(stack, pending, binds) if pending else self._planned(stack, binds)
@@ -275,13 +280,7 @@ class TerraformApplyOperator(TerraformOperator):
             state = State(serial=int(approved.binds.get("serial", 0)))
             return self._result(approved.summary, state, started, changed=False)
         source = self.stack_source()
-        check_binds(
-            approved,
-            {
-                "source": source.digest(),
-                "variables": variables_digest(self.variables, destroy=self.destroy),
-            },
-        )
+        check_binds(approved, self.inputs(source, destroy=self.destroy))
         store = settings.artifact_store()
         lock = store.get(str(approved.binds["lock"])) if "lock" in approved.binds else None
         with self.opened(source, self.secret_variables(), lock=lock) as stack:
