@@ -14,6 +14,8 @@ RESOURCES = {
         "vpc",
         "subnet",
         "internet-gateway",
+        "security-group",
+        "vpc-security-group-ingress-rule",
         "route",
         "s3-bucket",
         "iam-role",

@@ -67,13 +67,6 @@ resource "aws_eks_cluster" "main" {
     subnet_ids = var.subnet_ids
   }
 
-  lifecycle {
-    postcondition {
-      condition     = self.vpc_config[0].vpc_id == var.vpc_id
-      error_message = "The subnets are not in the network ${var.vpc_id}."
-    }
-  }
-
   depends_on = [aws_iam_role_policy_attachment.cluster]
 }
 
@@ -106,24 +99,38 @@ resource "aws_db_subnet_group" "main" {
   tags       = local.tags
 }
 
-resource "aws_db_instance" "main" {
-  identifier           = local.name
-  engine               = "postgres"
-  engine_version       = "16"
-  instance_class       = var.size == "large" ? "db.m6g.large" : "db.t4g.micro"
-  allocated_storage    = var.size == "large" ? 100 : 20
-  db_name              = "streaming"
-  username             = "streaming"
-  password             = var.database_password
-  db_subnet_group_name = aws_db_subnet_group.main.name
-  storage_encrypted    = true
-  multi_az             = var.size == "large"
-  apply_immediately    = true
-  deletion_protection  = var.environment == "prod"
-  tags                 = local.tags
+resource "aws_security_group" "database" {
+  name        = "${local.name}-database"
+  description = "Lets the network reach the database"
+  vpc_id      = var.vpc_id
+  tags        = local.tags
+}
 
-  # All members of the cluster's own security group reach each other.
-  vpc_security_group_ids = [aws_eks_cluster.main.vpc_config[0].cluster_security_group_id]
+resource "aws_vpc_security_group_ingress_rule" "database" {
+  security_group_id = aws_security_group.database.id
+  cidr_ipv4         = "10.0.0.0/8"
+  ip_protocol       = "tcp"
+  from_port         = 5432
+  to_port           = 5432
+  tags              = local.tags
+}
+
+resource "aws_db_instance" "main" {
+  identifier             = local.name
+  engine                 = "postgres"
+  engine_version         = "16"
+  instance_class         = var.size == "large" ? "db.m6g.large" : "db.t4g.micro"
+  allocated_storage      = var.size == "large" ? 100 : 20
+  db_name                = "streaming"
+  username               = "streaming"
+  password               = var.database_password
+  db_subnet_group_name   = aws_db_subnet_group.main.name
+  vpc_security_group_ids = [aws_security_group.database.id]
+  storage_encrypted      = true
+  multi_az               = var.size == "large"
+  apply_immediately      = true
+  deletion_protection    = var.environment == "prod"
+  tags                   = local.tags
 
   skip_final_snapshot       = var.environment != "prod"
   final_snapshot_identifier = "${local.name}-final"

@@ -6,11 +6,11 @@ from typing import Any
 from xml.sax.saxutils import escape
 
 from triplane.sandbox.providers.aws.client import Aws, tag_changes, tag_pairs, tags_of, text, xml
+from triplane.sandbox.providers.aws.firewall import DESCRIPTION
 from triplane.sandbox.providers.aws.network import TAGS, void
 from triplane.sandbox.providers.http import wait
 from triplane.sandbox.providers.schema import Attribute, CloudError, NotFound, Resource, State
 
-DESCRIPTION = "Managed by Terraform"
 XMLNS = 'xmlns="http://s3.amazonaws.com/doc/2006-03-01/"'
 
 

@@ -12,12 +12,14 @@ TAGS = {
 }
 
 
-def _tags(kind: str, plan: State) -> list[dict[str, object]]:
+def tag_specification(kind: str, plan: State) -> list[dict[str, object]]:
+    """Tags to give to a new thing of ``kind``."""
     pairs = tag_pairs(plan.get("tags_all"))
     return [{"ResourceType": kind, "Tag": pairs}] if pairs else []
 
 
-def _retag(cloud: Aws, before: State, after: State) -> None:
+def retag(cloud: Aws, before: State, after: State) -> None:
+    """Bring the tags of an EC2 resource up to date."""
     added, removed = tag_changes(before, after)
     if added:
         cloud.query("ec2", "CreateTags", ResourceId=[after["id"]], Tag=tag_pairs(added))
@@ -39,7 +41,7 @@ def _create_vpc(cloud: Aws, plan: State) -> str:
         "CreateVpc",
         CidrBlock=plan["cidr_block"],
         InstanceTenancy=plan["instance_tenancy"],
-        TagSpecification=_tags("vpc", plan),
+        TagSpecification=tag_specification("vpc", plan),
     )
     vpc_id = text(answer, "vpc/vpcId")
     wait(lambda: _vpc_available(cloud, vpc_id), vpc_id)
@@ -95,7 +97,7 @@ def _vpc_default(cloud: Aws, kind: str, name: str, value: str, vpc_id: str) -> s
 
 def _update_vpc(cloud: Aws, before: State, after: State) -> None:
     _switch_vpc(cloud, after["id"], before, after)
-    _retag(cloud, before, after)
+    retag(cloud, before, after)
 
 
 VPC = Resource(
@@ -130,7 +132,7 @@ def _create_subnet(cloud: Aws, plan: State) -> str:
         VpcId=plan["vpc_id"],
         CidrBlock=plan["cidr_block"],
         AvailabilityZone=plan["availability_zone"],
-        TagSpecification=_tags("subnet", plan),
+        TagSpecification=tag_specification("subnet", plan),
     )
     subnet_id = text(answer, "subnet/subnetId")
     if plan["map_public_ip_on_launch"]:
@@ -159,7 +161,7 @@ def _read_subnet(cloud: Aws, state: State) -> State:
 def _update_subnet(cloud: Aws, before: State, after: State) -> None:
     if before["map_public_ip_on_launch"] != after["map_public_ip_on_launch"]:
         _map_public_ip(cloud, after["id"], after["map_public_ip_on_launch"])
-    _retag(cloud, before, after)
+    retag(cloud, before, after)
 
 
 SUBNET = Resource(
@@ -183,7 +185,9 @@ SUBNET = Resource(
 
 
 def _create_gateway(cloud: Aws, plan: State) -> str:
-    answer = cloud.query("ec2", "CreateInternetGateway", TagSpecification=_tags("internet-gateway", plan))
+    answer = cloud.query(
+        "ec2", "CreateInternetGateway", TagSpecification=tag_specification("internet-gateway", plan)
+    )
     gateway_id = text(answer, "internetGateway/internetGatewayId")
     if plan["vpc_id"]:
         cloud.query("ec2", "AttachInternetGateway", InternetGatewayId=gateway_id, VpcId=plan["vpc_id"])
@@ -208,7 +212,7 @@ def _update_gateway(cloud: Aws, before: State, after: State) -> None:
             cloud.query("ec2", "DetachInternetGateway", InternetGatewayId=gateway_id, VpcId=before["vpc_id"])
         if after["vpc_id"]:
             cloud.query("ec2", "AttachInternetGateway", InternetGatewayId=gateway_id, VpcId=after["vpc_id"])
-    _retag(cloud, before, after)
+    retag(cloud, before, after)
 
 
 def _delete_gateway(cloud: Aws, state: State) -> None:

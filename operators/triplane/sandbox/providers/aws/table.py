@@ -5,6 +5,7 @@ from __future__ import annotations
 from triplane.sandbox.providers.aws.client import Aws, connect
 from triplane.sandbox.providers.aws.cluster import CLUSTER, NODE_GROUP
 from triplane.sandbox.providers.aws.data import BUCKET, DATABASE, SUBNET_GROUP
+from triplane.sandbox.providers.aws.firewall import INGRESS_RULE, SECURITY_GROUP
 from triplane.sandbox.providers.aws.identity import ROLE, ROLE_POLICY_ATTACHMENT
 from triplane.sandbox.providers.aws.network import INTERNET_GATEWAY, SUBNET, VPC
 from triplane.sandbox.providers.aws.routes import ROUTE
@@ -19,6 +20,8 @@ PROVIDER: Provider[Aws] = Provider(
         SUBNET,
         INTERNET_GATEWAY,
         ROUTE,
+        SECURITY_GROUP,
+        INGRESS_RULE,
         BUCKET,
         ROLE,
         ROLE_POLICY_ATTACHMENT,
