@@ -71,10 +71,12 @@ def _down(args: argparse.Namespace) -> int:
 
 
 def _status(args: argparse.Namespace) -> int:
-    sandbox = Sandbox.load(args.home, args.cache)
-    for each in sandbox.status():
-        print(f"{each.name:24} {each.pid:8} {'runs' if each.alive else 'ended':6} {each.log}")
-    return 0
+    sandbox = Sandbox(args.home, args.cache)
+    services = sandbox.status()
+    for each in services:
+        print(f"{each.name:28} {each.pid:8} {'runs' if each.alive else 'ended':6} {each.log}")
+    print(f"the sandbox in {sandbox.home} is {'up' if sandbox.running else 'not up'}")
+    return 0 if sandbox.running else 1
 
 
 def _env(args: argparse.Namespace) -> int:

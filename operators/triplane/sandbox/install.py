@@ -76,7 +76,7 @@ def install(cache: Path, on_progress: Progress = lambda line: None) -> None:
 
 def _steps(cache: Path, on_progress: Progress) -> list[Step]:
     bin_, venvs = cache / "bin", cache / "venvs"
-    pypi = "the Python package index must be reachable (pip's own settings are used)"
+    pypi = "the Python package index must be reachable"
 
     def kubernetes() -> None:
         _install_packages(cache, BUILD_PACKAGES, on_progress)

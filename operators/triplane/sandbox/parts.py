@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from collections.abc import Iterable
 
 from triplane.sandbox.service import Part
@@ -23,5 +22,4 @@ def load(names: Iterable[str] | None = None) -> list[Part]:
     wanted = list(PARTS) if names is None else list(names)
     if unknown := [name for name in wanted if name not in PARTS]:
         raise KeyError(f"no sandbox part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
-    modules = [PARTS[name] for name in PARTS if name in wanted]
-    return [importlib.import_module(module).PART for module in modules if importlib.util.find_spec(module)]
+    return [importlib.import_module(PARTS[name]).PART for name in PARTS if name in wanted]

@@ -84,6 +84,10 @@ class Sandbox:
         if sandbox._state.exists:
             if sandbox.running:
                 return sandbox
+            if sandbox.starting:
+                raise SandboxError(
+                    f"the sandbox in {home} is being started by process {sandbox._state.starter.pid}"
+                )
             on_progress("removing what an earlier sandbox left behind")
             sandbox.down()
         elif sandbox.home.is_dir() and any(sandbox.home.iterdir()):
@@ -123,7 +127,17 @@ class Sandbox:
     @property
     def running(self) -> bool:
         """Whether it came up completely and every service still runs."""
-        return bool(self._state.read()["ready"]) and all(each.alive for each in self.status())
+        return (
+            self._state.exists
+            and bool(self._state.read()["ready"])
+            and all(each.alive for each in self.status())
+        )
+
+    @property
+    def starting(self) -> bool:
+        """Whether somebody else is bringing it up right now."""
+        starter = self._state.starter
+        return not self._state.read()["ready"] and starter.alive and starter.pid != os.getpid()
 
     def port(self, name: str) -> int:
         return self._state.port(name)
@@ -135,7 +149,9 @@ class Sandbox:
         return self.home / "logs" / f"{service}.log"
 
     def status(self) -> list[ServiceStatus]:
-        """Every service that was started, in that order."""
+        """Every service that was started, in that order; none where there is no sandbox."""
+        if not self._state.exists:
+            return []
         return [
             ServiceStatus(name, process.pid, process.alive, self.log(name))
             for name, process in self._state.processes().items()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
+import os
 import random
 import secrets
 import socket
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from triplane.sandbox.ca import write_private
-from triplane.sandbox.processes import Process
+from triplane.sandbox.processes import Process, start_time
 
 FILE = "sandbox.json"
 # Below the range from which the kernel takes the ports of outgoing connections, so that none is lost to one.
@@ -32,14 +34,13 @@ class State:
         return self._file.exists()
 
     def create(self, parts: list[str]) -> None:
-        """Start with an empty state for a sandbox of ``parts``."""
+        """Start with an empty state for a sandbox of ``parts``. FileExistsError if there is one."""
+        starter = Process(os.getpid(), start_time(os.getpid()) or 0)
+        state = {"id": secrets.token_hex(16), "starter": asdict(starter), "parts": parts, "ready": False}
         with self._locked():
-            self._write(
-                {
-                    "id": secrets.token_hex(16), "parts": parts, "ready": False,
-                    "ports": {}, "secrets": {}, "processes": {},
-                }
-            )  # fmt: skip
+            if self.exists:
+                raise FileExistsError(f"{self._file} exists")
+            self._write({**state, "ports": {}, "secrets": {}, "processes": {}})
 
     def read(self) -> dict[str, Any]:
         """The whole state. FileNotFoundError if there is no sandbox here."""
@@ -71,13 +72,18 @@ class State:
                 self._write(state)
         return str(known)
 
+    @property
+    def starter(self) -> Process:
+        """Whoever called ``up``."""
+        return Process(**self.read()["starter"])
+
     def processes(self) -> dict[str, Process]:
         return {name: Process(**fields) for name, fields in self.read()["processes"].items()}
 
     def add_process(self, name: str, process: Process) -> None:
         with self._locked():
             state = self.read()
-            state["processes"][name] = {"pid": process.pid, "started": process.started}
+            state["processes"][name] = asdict(process)
             self._write(state)
 
     def _write(self, state: dict[str, Any]) -> None:

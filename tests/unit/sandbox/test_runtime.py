@@ -218,3 +218,16 @@ def test_unknown_part(home: Path) -> None:
 def test_context_of_parts_is_the_sandbox(home: Path) -> None:
     context: Context = Sandbox(home)
     assert context.home == home
+
+
+def test_up_does_not_disturb_another_that_is_starting(use: Callable[..., ExamplePart], home: Path) -> None:
+    use(server)
+    sandbox = Sandbox.up(home)
+    state = json.loads((home / "sandbox.json").read_text())
+    parent = processes.Process(os.getppid(), processes.start_time(os.getppid()) or 0)
+    starter = {"pid": parent.pid, "started": parent.started}
+    (home / "sandbox.json").write_text(json.dumps({**state, "ready": False, "starter": starter}))
+    with pytest.raises(SandboxError, match=f"being started by process {os.getppid()}"):
+        Sandbox.up(home)
+    assert all(each.alive for each in sandbox.status())
+    sandbox.down()
