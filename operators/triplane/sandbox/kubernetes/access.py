@@ -21,7 +21,11 @@ def deployer_rbac() -> Iterator[tuple[str, Object]]:
     role: Object = {
         "metadata": {"name": NAME},
         "rules": [
-            {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "list", "watch", "create"]},
+            {
+                "apiGroups": [""],
+                "resources": ["namespaces"],
+                "verbs": ["get", "list", "watch", "create", "patch"],
+            },
             {"apiGroups": [""], "resources": list(CORE), "verbs": ["*"]},
             {"apiGroups": list(GROUPS), "resources": ["*"], "verbs": ["*"]},
             {"apiGroups": [RBAC], "resources": ["roles", "rolebindings"], "verbs": ["*"]},
