@@ -15,9 +15,14 @@ from typing import Any
 
 import boto3
 import pytest
+import requests
+from azure.identity import ClientSecretCredential
 from botocore.config import Config
 from botocore.exceptions import ClientError
+from google.auth.transport.requests import Request as GoogleRequest
+from google.oauth2 import service_account
 
+from triplane.sandbox import processes
 from triplane.sandbox.runtime import Sandbox
 
 REGISTRY = "000000000000.dkr.ecr.eu-west-1.amazonaws.com"
@@ -182,3 +187,74 @@ def test_presigned_identity(cloud_env: dict[str, str]) -> None:
     url = session(cloud_env).client("sts").generate_presigned_url("get_caller_identity", HttpMethod="GET")
     with urllib.request.urlopen(url, timeout=20) as response:
         assert b"<Account>000000000000</Account>" in response.read()
+
+
+def azure_registry_login(environ: dict[str, str], host: str) -> str:
+    connection = json.loads(environ["AIRFLOW_CONN_AZURE_DEFAULT"])
+    tenant = connection["extra"]["tenantId"]
+    credential = ClientSecretCredential(tenant, connection["login"], connection["password"])
+    token = credential.get_token("https://management.azure.com/.default").token
+    form = {"grant_type": "access_token", "service": host, "tenant": tenant, "access_token": token}
+    answer = requests.post(f"https://{host}/oauth2/exchange", data=form, timeout=20)
+    return f"00000000-0000-0000-0000-000000000000:{answer.json()['refresh_token']}"
+
+
+def google_registry_login(environ: dict[str, str], host: str) -> str:
+    extra = json.loads(environ["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"])["extra"]
+    key = extra["keyfile_dict"]
+    credentials = service_account.Credentials.from_service_account_info(
+        json.loads(key) if isinstance(key, str) else key,
+        scopes=["https://www.googleapis.com/auth/cloud-platform"],
+    )
+    credentials.refresh(GoogleRequest())
+    return f"oauth2accesstoken:{credentials.token}"
+
+
+@pytest.mark.parametrize(
+    ("cloud", "host", "repository", "login"),
+    [
+        ("azure", "streaming.azurecr.io", "test/base", azure_registry_login),
+        ("gcp", "europe-west1-docker.pkg.dev", "triplane-sandbox/streaming/base", google_registry_login),
+    ],
+)
+def test_base_image_to_other_registries(
+    buildah: Callable[..., Any],
+    cloud_env: dict[str, str],
+    sandbox: Sandbox,
+    cloud: str,
+    host: str,
+    repository: str,
+    login: Callable[[dict[str, str], str], str],
+) -> None:
+    target = f"docker://{host}/{repository}:1"
+    good = login(cloud_env, host)
+    buildah("from", "--name", "base", "docker.io/library/busybox:1.36")
+    assert buildah("commit", "base", "base").returncode == 0
+
+    wrong = buildah("push", "--creds", f"{good.partition(':')[0]}:wrong", "base", target)
+    assert "unauthorized" in wrong.stderr
+    assert "unauthorized" in buildah("push", "base", target).stderr
+    pushed = buildah("push", "--creds", good, "base", target)
+    assert pushed.returncode == 0, pushed.stderr
+    url = f"http://127.0.0.1:{sandbox.port(f'registry-{cloud}')}/v2/{repository}/tags/list"
+    assert requests.get(url, timeout=10).json()["tags"] == ["1"]
+
+
+def test_everything_listens_on_loopback_only(sandbox: Sandbox) -> None:
+    sandbox_id = json.loads((sandbox.home / "sandbox.json").read_text())["id"]
+    sockets = {
+        os.readlink(descriptor)
+        for process in processes.marked(sandbox_id)
+        for descriptor in Path(f"/proc/{process.pid}/fd").iterdir()
+        if descriptor.is_symlink()
+    }
+    listening = [
+        line.split()[1].rpartition(":")[0]
+        for family in ("tcp", "tcp6")
+        for line in Path(f"/proc/net/{family}").read_text().splitlines()[1:]
+        if line.split()[3] == "0A" and f"socket:[{line.split()[9]}]" in sockets
+    ]
+    assert len(listening) >= 5
+    # 127.0.0.1, ::1 and ::ffff:127.0.0.1, as the kernel writes them on a little-endian processor.
+    loopback = {"0100007F", "00000000000000000000000001000000", "0000000000000000FFFF00000100007F"}
+    assert set(listening) <= loopback
