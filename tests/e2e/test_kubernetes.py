@@ -19,7 +19,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from triplane.kubernetes.operators import HelmPlanOperator, HelmUpgradeOperator, ImageParityOperator
-from triplane.sandbox.kubernetes.api import Api
+from triplane.sandbox.kubernetes.api import Api, ApiError
 from triplane.sandbox.kubernetes.part import REGISTRY_HOSTS
 from triplane.sandbox.runtime import Sandbox
 
@@ -304,3 +304,77 @@ def test_parity(sandbox: Sandbox, airflow: None) -> None:
     labs["gcp"].deploy(labs["gcp"].better)
     with pytest.raises(AirflowFailException, match="gcp serves"):
         operator.execute({})  # type: ignore[arg-type]
+
+
+def eks_cluster() -> dict[str, Any]:
+    from triplane.clouds import aws
+
+    client = aws.client("eks", "aws_default", "eu-west-1")
+    if "streaming" not in client.list_clusters()["clusters"]:
+        role = "arn:aws:iam::000000000000:role/cluster"
+        client.create_cluster(name="streaming", roleArn=role, resourcesVpcConfig={"subnetIds": ["subnet-1"]})
+    return {"cloud": "aws", "conn_id": "aws_default", "region": "eu-west-1"}
+
+
+def gke_cluster() -> dict[str, Any]:
+    from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
+    from google.auth.transport.requests import AuthorizedSession
+
+    url = "https://container.googleapis.com/v1/projects/triplane-sandbox/locations/europe-west1/clusters"
+    hook = GoogleBaseHook(gcp_conn_id="google_cloud_default")
+    with AuthorizedSession(hook.get_credentials()) as session:
+        body = {"cluster": {"name": "streaming", "initialNodeCount": 1}}
+        assert session.post(url, json=body).status_code in (200, 409)
+        until(lambda: session.get(f"{url}/streaming").json().get("endpoint"))
+    return {"cloud": "gcp", "conn_id": "google_cloud_default", "region": "europe-west1"}
+
+
+def aks_cluster() -> dict[str, Any]:
+    from airflow.providers.microsoft.azure.hooks.base_azure import AzureBaseHook
+    from azure.mgmt.containerservice import ContainerServiceClient
+
+    credential = AzureBaseHook(conn_id="azure_default").get_credential()
+    client = ContainerServiceClient(credential, "00000000-0000-0000-0000-000000000001")
+    pool = {"name": "system", "count": 1, "vmSize": "Standard_B2s", "mode": "System"}
+    body = {
+        "location": "westeurope",
+        "identity": {"type": "SystemAssigned"},
+        "properties": {"dnsPrefix": "streaming", "agentPoolProfiles": [pool]},
+    }
+    client.managed_clusters.begin_create_or_update("streaming", "streaming", body).result()  # type: ignore
+    return {"cloud": "azure", "conn_id": "azure_default", "resource_group": "streaming"}
+
+
+@pytest.mark.parametrize("make", [eks_cluster, gke_cluster, aks_cluster])
+def test_the_clouds_own_credentials(
+    make: Callable[[], dict[str, Any]], sandbox: Sandbox, airflow: None
+) -> None:
+    options = make()
+    lab = Lab(sandbox, f"cloud-{time.time_ns() % 10**8}", options["cloud"])
+    options["cluster"] = "streaming"
+    assert lab.plan(lab.good, **options)["action"] == "create"
+    assert lab.deploy(lab.good, **options)["state"] == "deployed"
+    assert lab.serving() == {lab.good}
+    assert lab.plan(lab.good, **options)["action"] == "none"
+    missing = lab.plan(lab.good, **{**options, "cluster": "not-there"})
+    assert missing["action"] == "create", "a cluster that is not there yet holds no release"
+
+
+def test_a_deployer_deploys_and_nothing_else(sandbox: Sandbox, airflow: None) -> None:
+    api = Api.of(sandbox.home / "kubernetes" / "azure" / "user.kubeconfig")
+    assert api.get("/api/v1/namespaces")["items"]
+    for path in ("/api/v1/nodes", "/apis/rbac.authorization.k8s.io/v1/clusterroles"):
+        with pytest.raises(ApiError) as caught:
+            api.get(path)
+        assert caught.value.code == 403
+
+
+@pytest.mark.parametrize("cloud", CLOUDS)
+def test_a_forged_token_is_refused(sandbox: Sandbox, cloud: str) -> None:
+    endpoint = json.loads((sandbox.home / "kubernetes" / cloud / "endpoint.json").read_text())
+    cluster = {"server": endpoint["server"], "certificate-authority-data": endpoint["ca"]}
+    token = "k8s-aws-v1.aHR0cHM6Ly9zdHMuYW1hem9uYXdzLmNvbS8" if cloud == "aws" else "ya29.forged"
+    users = [{"user": {"token": token}}]
+    with pytest.raises(ApiError) as caught:
+        Api({"clusters": [{"cluster": cluster}], "users": users}).get("/api/v1/namespaces")
+    assert caught.value.code == 401

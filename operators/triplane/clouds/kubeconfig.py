@@ -112,7 +112,7 @@ def aks(conn_id: str, cluster: str, options: Mapping[str, str | None]) -> Access
     from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
     from azure.mgmt.containerservice import ContainerServiceClient
 
-    hook = AzureBaseHook(azure_conn_id=conn_id)
+    hook = AzureBaseHook(conn_id=conn_id)
     credential = hook.get_credential()
     subscription = options.get("subscription") or _subscription(hook, conn_id)
     client = ContainerServiceClient(credential, subscription)
