@@ -88,6 +88,7 @@ class Storage:
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:
         headers = {key: value for key, value in request.headers.items() if key.lower() not in DROPPED}
+        headers["X-Forwarded-Proto"] = "https"
         data = await request.read() if request.can_read_body else None
         url = self._upstream + request.raw_path
         async with self._session.request(
