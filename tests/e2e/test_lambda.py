@@ -1,0 +1,154 @@
+"""The Lambda target against the sandbox's AWS."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from triplane.core.errors import InputError, StaleError
+from triplane.serverless.aws_lambda import AwsLambda
+from triplane.serverless.package import build
+from triplane.serverless.target import DeployFailed, Desired, decide, difference, plan
+
+EXAMPLE = Path(__file__).parents[2] / "examples/streaming-platform/functions/webhook-lambda"
+ROLE = "arn:aws:iam::000000000000:role/webhook-test"
+
+
+@pytest.fixture
+def client(cloud_env: dict[str, str], request: pytest.FixtureRequest) -> Any:
+    from triplane.clouds import aws
+
+    iam = aws.client("iam", "aws_default", "eu-west-1")
+    trust = {"Effect": "Allow", "Principal": {"Service": "lambda.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    try:
+        iam.create_role(RoleName="webhook-test", AssumeRolePolicyDocument=document)
+    except iam.exceptions.EntityAlreadyExistsException:
+        pass
+    return aws.client("lambda", "aws_default", "eu-west-1")
+
+
+@pytest.fixture
+def target(client: Any) -> AwsLambda:
+    return AwsLambda(client, wait_seconds=20)
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    return request.node.name.replace("[", "-").replace("]", "")[:60]
+
+
+def desired(name: str, path: Path = EXAMPLE, config: str = "sha256:c1", **environment: str) -> Desired:
+    package = build(path)
+    return Desired(
+        name=name,
+        artifact=package.digest,
+        config=config,
+        package=package.data,
+        environment={"LOG_LEVEL": "info", **environment},
+        options={
+            "handler": "app.handler",
+            "runtime": "python3.13",
+            "role": ROLE,
+            "memory": 256,
+            "timeout": 30,
+        },
+    )
+
+
+def deploy(target: AwsLambda, what: Desired) -> str:
+    deployed = target.deploy(what, target.observe(what.name), print)
+    target.verify(what, deployed)
+    return deployed.version
+
+
+@pytest.fixture
+def changed(tmp_path: Path) -> Path:
+    (tmp_path / "app.py").write_text((EXAMPLE / "app.py").read_text() + "\n# changed\n")
+    return tmp_path
+
+
+def test_create_then_update_then_nothing(target: AwsLambda, client: Any, name: str, changed: Path) -> None:
+    first = desired(name)
+    assert target.observe(name) is None
+    assert plan("aws/function/w", first, None).action == "create"
+    assert deploy(target, first) == "1"
+    observed = target.observe(name)
+    assert observed is not None
+    assert difference(first, observed) == ()
+    assert decide(first, observed, "") == "nothing"
+
+    second = desired(name, changed, "sha256:c2", TOKEN="planted-secret")
+    change = plan("aws/function/w", second, observed)
+    assert change.binds["observed"] == "1"
+    assert change.lines == (f"code: {first.artifact} -> {second.artifact}", "environment TOKEN: added")
+    assert deploy(target, second) == "2"
+    live = client.get_function(FunctionName=name, Qualifier="live")["Configuration"]
+    assert live["Version"] == "2"
+    assert live["Environment"]["Variables"] == {"LOG_LEVEL": "info", "TOKEN": "planted-secret"}
+    assert client.get_function_configuration(FunctionName=name, Qualifier="1")["Version"] == "1"
+
+
+def test_a_configuration_alone_is_a_new_version(target: AwsLambda, name: str) -> None:
+    assert deploy(target, desired(name)) == "1"
+    assert deploy(target, desired(name, config="sha256:c2", LOG_LEVEL="debug")) == "2"
+
+
+def test_going_back_is_a_move_of_the_alias(target: AwsLambda, name: str, changed: Path) -> None:
+    first = desired(name)
+    deploy(target, first)
+    previous = target.observe(name)
+    assert previous is not None
+    deploy(target, desired(name, changed, "sha256:c2"))
+    target.restore(name, previous)
+    now = target.observe(name)
+    assert now is not None
+    assert now.version == "1"
+    assert difference(first, now) == ()
+
+
+def test_somebody_else_deployed_meanwhile(target: AwsLambda, name: str, changed: Path) -> None:
+    deploy(target, desired(name))
+    deploy(target, desired(name, changed, "sha256:c2"))
+    with pytest.raises(StaleError, match="2 serves now"):
+        decide(desired(name, config="sha256:c3"), target.observe(name), "1")
+
+
+def test_an_alias_moved_by_hand_is_found(target: AwsLambda, client: Any, name: str, changed: Path) -> None:
+    what = desired(name, changed, "sha256:c2")
+    deploy(target, desired(name))
+    deployed = target.deploy(what, target.observe(name), print)
+    client.update_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    with pytest.raises(DeployFailed, match="version 1 serves, not 2"):
+        target.verify(what, deployed)
+
+
+def test_a_failed_update_leaves_what_served(target: AwsLambda, name: str, changed: Path) -> None:
+    deploy(target, desired(name))
+    broken = desired(name, changed, "sha256:c2")
+    broken = Desired(**{**vars(broken), "artifact": "sha256:" + "0" * 64})
+    observed = target.observe(name)
+    lines: list[str] = []
+    with pytest.raises(DeployFailed, match="somebody else deployed") as error:
+        target.deploy(broken, observed, lines.append)
+    assert error.value.restored == "1"
+    now = target.observe(name)
+    assert now is not None
+    assert now.version == "1"
+
+
+def test_a_failed_creation_leaves_nothing(target: AwsLambda, name: str) -> None:
+    broken = Desired(**{**vars(desired(name)), "artifact": "sha256:" + "0" * 64})
+    with pytest.raises(DeployFailed) as error:
+        target.deploy(broken, None, print)
+    assert error.value.restored is None
+    assert target.observe(name) is None
+
+
+def test_what_the_spec_lacks_is_named(target: AwsLambda, name: str) -> None:
+    what = desired(name)
+    with pytest.raises(InputError, match="Lambda needs handler"):
+        target.deploy(Desired(**{**vars(what), "options": {"runtime": "x", "role": ROLE}}), None, print)
