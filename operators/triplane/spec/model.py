@@ -97,6 +97,13 @@ class Function(Value):
     name: str | None = None
     environment: dict[str, str] = {}
 
+    def options(self) -> dict[str, str | int | float]:
+        """What the target calls its options: all but name, code and environment; durations in seconds."""
+        code = {"name", "environment", "target", "path", "image"}
+        written = {key: getattr(self, key) for key in type(self).model_fields if key not in code}
+        plain = {k: int(v.total_seconds()) if isinstance(v, timedelta) else v for k, v in written.items()}
+        return {key: value for key, value in plain.items() if value is not None}
+
 
 class LambdaFunction(Function):
     """AWS Lambda with a zip package made of ``path``."""
@@ -129,6 +136,10 @@ class AzureFunction(Function):
     path: SourcePath
     runtime: str
     """Stack and version as Azure writes them: ``python|3.11``."""
+    plan: str | None = None
+    """Resource id of an App Service plan; without it Azure makes a consumption plan."""
+    health_path: str | None = None
+    """A path that must answer below 400 after a deployment."""
 
 
 class S3State(Value):

@@ -40,7 +40,14 @@ def test_the_example_in_values(platform: Platform) -> None:
     assert platform.stack_order("aws") == ("network", "cluster")
     assert platform.images_of("aws") == ("ingest", "query")
     assert platform.images_of("gcp") == ("ingest", "query", "webhook")
-    assert platform.cloud("aws").functions["webhook"].target == "lambda"
+    assert platform.cloud("aws").functions["webhook"].options() == {
+        "handler": "app.handler",
+        "runtime": "python3.13",
+        "role": "${cluster.webhook_role_arn}",
+        "memory": 128,
+        "timeout": 30,
+    }
+    assert platform.cloud("azure").functions["webhook"].options() == {"runtime": "python|3.11"}
 
 
 def test_a_platform_is_immutable_and_survives_json(platform: Platform) -> None:
