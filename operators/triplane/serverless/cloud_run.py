@@ -11,6 +11,7 @@ from typing import Any, Final, Literal
 
 from triplane.core.errors import InputError, StaleError, TerminalError, TransientError
 from triplane.serverless.cloud_run_template import (
+    LABELS,
     options_of,
     plain_environment,
     service_body,
@@ -102,10 +103,15 @@ class CloudRun:
     def _bring_up(self, body: dict[str, Any], service: Any, before: str) -> None:
         from google.cloud import run_v2
 
-        wanted = run_v2.Service(body, name=service.name, etag=service.etag)
-        mask = [*body, "traffic"] if before else list(body)
+        wanted = run_v2.Service(
+            body, name=service.name, etag=service.etag, labels={**service.labels, **LABELS}
+        )
+        # Field by field: what the spec cannot say (VPC access, volumes) stays as somebody else set it.
+        template = [f"template.{field}" for field in (*body["template"], "revision")]
+        mask = [*template, *(field for field in body if field != "template")]
         if before:
             wanted.traffic = traffic_of(before)
+            mask.append("traffic")
         self._wait(
             self._services.update_service(request={"service": wanted, "update_mask": {"paths": mask}}),
             service.name,

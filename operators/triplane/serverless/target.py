@@ -15,6 +15,8 @@ from triplane.core.errors import InputError, StaleError, TerminalError
 
 Option = str | int | float | bool | None
 Log = Callable[[str], None]
+# Options that say as whom the code runs.
+IDENTITY = ("role", "service_account")
 
 
 class Unknown:
@@ -141,7 +143,7 @@ def plan(address: str, desired: Desired, observed: Observed | None) -> Component
         "create" if observed is None else "update" if lines else "none"
     )
     risk = {"create": Risk.LOW, "update": Risk.MEDIUM, "none": Risk.NONE}[action]
-    if observed is not None and "role" in desired.options and _differs("role", desired, observed):
+    if observed is not None and any(_differs(key, desired, observed) for key in IDENTITY):
         risk = Risk.CRITICAL
     return ComponentChange(
         address=address,
@@ -154,7 +156,7 @@ def plan(address: str, desired: Desired, observed: Observed | None) -> Component
 
 
 def _differs(key: str, desired: Desired, observed: Observed) -> bool:
-    return desired.options[key] != observed.options.get(key)
+    return key in desired.options and desired.options[key] != observed.options.get(key)
 
 
 def binds(desired: Desired) -> dict[str, str | int]:

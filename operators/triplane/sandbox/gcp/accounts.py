@@ -28,6 +28,10 @@ class Accounts:
             f"{PREFIX}.delete": self.delete,
             f"{PREFIX}.enable": lambda call: self._set(call, disabled=False),
             f"{PREFIX}.disable": lambda call: self._set(call, disabled=True),
+            "iamcredentials.projects.serviceAccounts.getAllowedLocations": lambda call: {
+                "locations": [],
+                "encodedLocations": "0x0",
+            },
         }
 
     def create(self, call: Call) -> Body:

@@ -29,6 +29,7 @@ APIS = {
     "compute": ("compute.v1",),
     "sqladmin": ("sqladmin.v1", "sqladmin.v1beta4"),
     "iam": ("iam.v1",),
+    "iamcredentials": ("iamcredentials.v1",),
     "storage": ("storage.v1",),
 }
 # What every Google API takes; client libraries send the first two with a ``$``.

@@ -1,0 +1,354 @@
+"""Functions and serverless containers as Airflow tasks: plan, and deploy exactly what was planned."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from triplane import settings
+from triplane.core.change import ComponentChange, Result, State
+from triplane.core.digest import digest
+from triplane.core.errors import InputError, RefusedError, TerminalError, TriplaneError
+from triplane.core.references import references, resolve
+from triplane.serverless import package
+from triplane.serverless.target import (
+    UNKNOWN,
+    DeployFailed,
+    Desired,
+    Observed,
+    Target,
+    binds,
+    check_options,
+    decide,
+    plan,
+)
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+SECRETS = ("variable.", "connection.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where to deploy to; each target reads what it needs."""
+
+    conn_id: str
+    region: str | None = None
+    project: str | None = None
+    resource_group: str | None = None
+
+    def need(self, name: str) -> str:
+        """The value of ``name``. :raises InputError: it was not given"""
+        value = getattr(self, name)
+        if not value:
+            raise InputError(f"this target needs `{name}`; give it to the operator")
+        return str(value)
+
+
+def _lambda(place: Place) -> Target:
+    from triplane.clouds import aws
+    from triplane.serverless.aws_lambda import AwsLambda
+
+    return AwsLambda(aws.client("lambda", place.conn_id, place.region))
+
+
+def _cloud_run(place: Place) -> Target:
+    from google.cloud import run_v2
+
+    from triplane.clouds import gcp
+    from triplane.serverless.cloud_run import CloudRun
+
+    return CloudRun(
+        gcp.client(run_v2.ServicesClient, place.conn_id),
+        gcp.client(run_v2.RevisionsClient, place.conn_id),
+        project=place.project or gcp.project_id(place.conn_id),
+        region=place.need("region"),
+    )
+
+
+def _azure_functions(place: Place) -> Target:
+    from azure.mgmt.web import WebSiteManagementClient
+
+    from triplane.clouds import azure
+    from triplane.serverless.azure_functions import AzureFunctions
+
+    return AzureFunctions(
+        azure.client(WebSiteManagementClient, place.conn_id),
+        lambda: azure.manager_token(place.conn_id),
+        resource_group=place.need("resource_group"),
+        location=place.need("region"),
+        packages=lambda wanted: settings.artifact_store().get(wanted),
+    )
+
+
+TARGETS: dict[str, Callable[[Place], Target]] = {
+    "lambda": _lambda,
+    "cloud_run": _cloud_run,
+    "azure_functions": _azure_functions,
+}
+DEFAULT_CONNECTIONS = {
+    "lambda": "aws_default",
+    "cloud_run": "google_cloud_default",
+    "azure_functions": "azure_default",
+}
+
+
+class ServerlessOperator(BaseOperator):
+    """What the serverless operators share; not used by itself.
+
+    :param target: ``lambda``, ``cloud_run`` or ``azure_functions``
+    :param name: the function's or service's name at the cloud
+    :param path: folder of the function's code, inside the frozen source if there is one; ``.deployignore``
+        in it leaves files out of the package
+    :param image: ``registry/name@sha256:...`` instead of ``path``, for targets that run images
+    :param environment: environment variables. May hold ``${stack.output}``, ``${variable.name}`` (an Airflow
+        Variable) and ``${connection.conn_id}`` (its password)
+    :param options: the target's own settings (``handler``, ``runtime``, ``role``, ``memory``, ``timeout``,
+        ``port``, ...; see the target's class); may hold references too. None leaves one to the cloud
+    :param conn_id: the Airflow connection to the cloud; default is the cloud's usual one
+    :param region: region or location
+    :param project: Google Cloud project; default is the connection's
+    :param resource_group: Azure resource group
+    :param source: digest of the frozen source, None for a folder of the worker
+    :param address: ``<cloud>/function/<name>``
+    :param scope: where stack outputs are kept: ``<environment>/<cloud>``; by default the DAG's id
+    """
+
+    template_fields: Sequence[str] = (
+        *("name", "path", "image", "environment", "options"),
+        *("conn_id", "region", "project", "resource_group", "source", "address", "scope"),
+    )
+    ui_color = "#fdebd3"
+
+    def __init__(
+        self,
+        *,
+        target: str,
+        name: str,
+        path: str | None = None,
+        image: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        options: Mapping[str, Any] | None = None,
+        conn_id: str | None = None,
+        region: str | None = None,
+        project: str | None = None,
+        resource_group: str | None = None,
+        source: str | None = None,
+        address: str | None = None,
+        scope: str = "{{ dag.dag_id }}",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.target = target
+        self.name = name
+        self.path = path
+        self.image = image
+        self.environment = environment or {}
+        self.options = options or {}
+        self.conn_id = conn_id or DEFAULT_CONNECTIONS.get(target, "")
+        self.region = region
+        self.project = project
+        self.resource_group = resource_group
+        self.source = source
+        self.address = address or f"{target}/function/{name}"
+        self.scope = scope
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Do the operator's work. A retry is allowed only where it can help."""
+        with _airflow_errors(self.address):
+            return self.work(context)
+
+    def work(self, context: Context) -> dict[str, Any]:
+        """What the task returns."""
+        raise NotImplementedError
+
+    def connect(self) -> Target:
+        """The target, with a client for the connection."""
+        if self.target not in TARGETS:
+            raise InputError(f"{self.target!r} is not a target; use one of {', '.join(TARGETS)}")
+        place = Place(
+            conn_id=self.conn_id,
+            region=self.region,
+            project=self.project,
+            resource_group=self.resource_group,
+        )
+        return TARGETS[self.target](place)
+
+    def desired(self, *, image: str | None, strict: bool) -> Desired:
+        """The function as it is written, with its references resolved.
+
+        Unless ``strict``, the output of a stack that was not applied yet is ``UNKNOWN``.
+        """
+        options = {key: value for key, value in self.options.items() if value is not None}
+        written = {"target": self.target, "environment": dict(self.environment), "options": options}
+        built = self._package() if self.path else None
+        artifact = built.digest if built else image
+        if artifact is None:
+            raise InputError(f"{self.name}: give `path` or `image`, there is nothing to run")
+        lookup = settings.lookup(self.scope)
+        environment = _resolved(self.environment, lookup, strict=strict)
+        return Desired(
+            name=self.name,
+            artifact=artifact,
+            config=digest(written),
+            package=built.data if built else None,
+            environment={key: _text(value) for key, value in environment.items()},
+            options=_resolved(options, lookup, strict=strict),
+        )
+
+    def _package(self) -> package.Package:
+        root = settings.source_dir(self.source) if self.source else Path()
+        return package.build(root / str(self.path))
+
+
+class ServerlessPlanOperator(ServerlessOperator):
+    """Say what a deployment would change, and change nothing. Returns a ``ComponentChange`` as JSON.
+
+    What somebody changed by hand at the cloud shows too; values of environment variables never do.
+    """
+
+    def work(self, context: Context) -> dict[str, Any]:
+        target = self.connect()
+        desired = self.desired(image=self.image, strict=False)
+        check_options(target, desired)
+        change = _redacted(plan(self.address, desired, target.observe(self.name)))
+        self.log.info("%s: %s (risk %s), %s", self.address, change.action, change.risk, change.summary)
+        for line in change.lines:
+            self.log.info("  %s", line)
+        return change.to_json()
+
+
+class ServerlessDeployOperator(ServerlessOperator):
+    """Deploy a function, let it serve once it is ready, and put back what served before if it is not.
+
+    Returns a ``Result`` as JSON whose version is the one that serves. Takes the same arguments as the
+    :class:`ServerlessPlanOperator` that made the change. Without ``change`` and ``change_set`` it deploys
+    what it is given.
+
+    :param change: the planned ``ComponentChange`` to apply (templated)
+    :param change_set: digest of the approved change set (templated); ``authorization`` then has to cover it
+    :param authorization: the signed decisions (templated)
+    """
+
+    template_fields: Sequence[str] = (
+        *ServerlessOperator.template_fields,
+        *("change", "change_set", "authorization"),
+    )
+
+    def __init__(
+        self,
+        *,
+        change: Mapping[str, Any] | str | None = None,
+        change_set: str | None = None,
+        authorization: Mapping[str, Any] | str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.change = change
+        self.change_set = change_set
+        self.authorization = authorization
+
+    def work(self, context: Context) -> dict[str, Any]:
+        begin = time.monotonic()
+        approved = self._approved(context)
+        if approved and not approved.changed:
+            return self._result("unchanged", str(approved.binds["observed"]), begin)
+        image = self.image or (None if self.path or not approved else str(approved.binds["artifact"]))
+        desired = self.desired(image=image, strict=True)
+        if approved:
+            check(approved, desired)
+        target = self.connect()
+        check_options(target, desired)
+        observed = target.observe(self.name)
+        version = observed.version if observed else ""
+        if decide(desired, observed, str(approved.binds["observed"]) if approved else version) == "nothing":
+            return self._result("deployed" if approved else "unchanged", version, begin)
+        return self._deploy(context, target, desired, observed, begin)
+
+    def _deploy(
+        self, context: Context, target: Target, desired: Desired, observed: Observed | None, begin: float
+    ) -> dict[str, Any]:
+        if desired.package is not None:
+            settings.artifact_store().put(desired.package)
+        try:
+            deployed = target.deploy(desired, observed, self._say)
+            target.verify(desired, deployed)
+        except DeployFailed as error:
+            state: State = "rolled_back" if error.restored else "failed"
+            result = self._result(state, error.restored or "", begin, error=settings.redactor()(str(error)))
+            context["ti"].xcom_push(key="return_value", value=result)
+            raise
+        details = {**deployed.details, "previous": observed.version if observed else ""}
+        return self._result("deployed", deployed.version, begin, **details)
+
+    def _approved(self, context: Context) -> ComponentChange | None:
+        if self.change_set:
+            return settings.authorized_change(context, self.address, self.change_set, self.authorization)
+        if not self.change:
+            return None
+        value = json.loads(self.change) if isinstance(self.change, str) else self.change
+        return ComponentChange.from_json(value)
+
+    def _say(self, line: str) -> None:
+        self.log.info("%s", settings.redactor()(line))
+
+    def _result(self, state: State, version: str, begin: float, **details: str) -> dict[str, Any]:
+        self.log.info("%s: %s, %s serves", self.address, state, version or "nothing")
+        return Result(
+            address=self.address,
+            version=version,
+            state=state,
+            seconds=time.monotonic() - begin,
+            details=details,
+        ).to_json()
+
+
+def check(approved: ComponentChange, desired: Desired) -> None:
+    """:raises RefusedError: what would be deployed is not what was approved"""
+    actual = binds(desired)
+    differing = sorted(name for name, value in actual.items() if approved.binds.get(name) != value)
+    if differing:
+        raise RefusedError(
+            f"{desired.name}: {' and '.join(differing)} not as approved "
+            f"({', '.join(f'{name} {actual[name]}' for name in differing)}); plan again"
+        )
+
+
+def _resolved(values: Mapping[str, Any], lookup: Callable[[str], Any], *, strict: bool) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        try:
+            found[key] = resolve(value, lookup)
+        except InputError:
+            if strict or any(name.startswith(SECRETS) for name in references(value)):
+                raise
+            found[key] = UNKNOWN
+    return found
+
+
+def _text(value: Any) -> Any:
+    return value if isinstance(value, str) or value is UNKNOWN else json.dumps(value)
+
+
+def _redacted(change: ComponentChange) -> ComponentChange:
+    redact = settings.redactor()
+    value = change.to_json()
+    return ComponentChange.from_json({**value, "lines": [redact(line) for line in change.lines]})
+
+
+@contextmanager
+def _airflow_errors(address: str) -> Iterator[None]:
+    try:
+        yield
+    except TriplaneError as error:
+        kind = AirflowFailException if isinstance(error, TerminalError) else AirflowException
+        raise kind(f"{address}: {settings.redactor()(str(error))}") from error
