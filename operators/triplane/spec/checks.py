@@ -62,6 +62,7 @@ class _Checks:
                 if str(secret) not in self.get("secrets"):
                     location = (*base, name, "secrets", variable)
                     yield self._unknown(location, "secret", str(secret), self.get("secrets"))
+            yield from self._undeclared(cloud, name)
         if found := cycle(self.graph(cloud)):
             message = f"the stacks come after each other in a circle: {' -> '.join(found)}"
             yield self.document.problem((*base, found[0], "after"), message)
@@ -131,17 +132,28 @@ class _Checks:
             return f"'{location[3]}' does not come after '{stack}'", f"add it: after: [{stack}]"
         if not output:
             return "which output?", f"write ${{{stack}.<output>}}"
-        declared = self._declared_outputs(cloud, stack)
+        declared = self._declared("output", cloud, stack)
         if declared and output.partition(".")[0] not in declared:
             return f"the stack '{stack}' has no output '{output}'", _closest(output, declared)
         return None
 
-    def _declared_outputs(self, cloud: str, stack: str) -> set[str]:
+    def _undeclared(self, cloud: str, stack: str) -> Iterator[Problem]:
+        """Values for variables that the stack's module does not have."""
+        declared = self._declared("variable", cloud, stack)
+        for part in ("variables", "secrets"):
+            base = ("clouds", cloud, "stacks", stack, part)
+            for name in self.get(*base):
+                if declared and name not in declared:
+                    message = f"the stack '{stack}' has no variable '{name}'"
+                    yield self.document.problem((*base, name), message, _closest(name, declared), on_key=True)
+
+    def _declared(self, kind: str, cloud: str, stack: str) -> set[str]:
+        """The outputs or variables in a stack's files; empty where they are not looked at."""
         path = self.get("clouds", cloud, "stacks", stack).get("path")
         if self.source is None or not isinstance(path, str):
             return set()
         texts = (file.read_text("utf-8", "replace") for file in sorted((self.source / path).glob("*.tf")))
-        return {name for text in texts for name in re.findall(r'^\s*output\s+"([^"]+)"', text, re.M)}
+        return {name for text in texts for name in re.findall(rf'^\s*{kind}\s+"([^"]+)"', text, re.M)}
 
     def files(self, source: Path) -> Iterator[Problem]:
         for location, path in self._paths():

@@ -125,8 +125,16 @@ class CloudRunFunction(Function):
     image: Name
     port: Annotated[int, Field(ge=1, le=65535)] = 8080
     service_account: str | None = None
-    memory: str = "512Mi"
-    cpu: str = "1"
+    memory: str | None = None
+    """``512Mi``."""
+    cpu: str | None = None
+    """``1`` or ``500m``."""
+    timeout: Duration | None = None
+    concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
+    """Requests that one instance takes at a time."""
+    min_instances: Annotated[int, Field(ge=0)] | None = None
+    max_instances: Annotated[int, Field(ge=1)] | None = None
+    ingress: Literal["all", "internal", "internal-and-cloud-load-balancing"] | None = None
 
 
 class AzureFunction(Function):

@@ -46,6 +46,9 @@ def write(tmp_path: Path):
     (tmp_path / "services/api/Dockerfile").write_text("FROM scratch\n")
     (tmp_path / "infra/network/main.tf").write_text('output "vpc_id" {\n  value = 1\n}\n')
 
+    variables = ("vpc", "size", "db")
+    (tmp_path / "infra/cluster/main.tf").write_text("".join(f'variable "{v}" {{}}\n' for v in variables))
+
     def _write(text: str) -> Path:
         path = tmp_path / "platform.yaml"
         path.write_text(text)
@@ -171,6 +174,11 @@ REPLACED = {
         "${network.vpc_id}",
         "${network.vpcid}",
         ["21:27: ${network.vpcid}: the stack 'network' has no output 'vpcid' (did you mean 'vpc_id'?)"],
+    ),
+    "variable that the module does not declare": (
+        'size: "${env.size}"',
+        'sise: "${env.size}"',
+        ["21:47: the stack 'cluster' has no variable 'sise' (did you mean 'size'?)"],
     ),
     "which output": (
         "${network.vpc_id}",
