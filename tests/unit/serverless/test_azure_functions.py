@@ -107,7 +107,7 @@ def test_a_push_waits_for_a_busy_host_and_for_its_end(network: Any) -> None:
 def test_a_failed_deployment_says_why(network: Any) -> None:
     ended = {"id": "1", "complete": True, "status": kudu.FAILED}
     network((202, ""), (200, ended), (200, [{"message": "starting"}, {"message": "host.json is missing"}]))
-    with pytest.raises(DeployFailed, match="host.json is missing"):
+    with pytest.raises(DeployFailed, match=r"host\.json is missing"):
         Kudu("h", lambda: "token").push(b"zip", "message")
 
 
