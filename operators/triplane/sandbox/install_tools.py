@@ -65,17 +65,26 @@ def run(
         raise InstallError(f"`{' '.join(argv[:4])}` ended with {done.returncode}: {last} (log: {log})")
 
 
+def find_uv(cache: Path) -> str:
+    """The uv on PATH, or one in the cache, which is installed there when it is missing."""
+    if (found := shutil.which("uv")) and not subprocess.run(
+        [found, "--version"], capture_output=True
+    ).returncode:
+        return found
+    home, log = cache / "uv", cache / "logs" / "uv.log"
+    if not (home / "bin" / "uv").exists():
+        run((sys.executable, "-m", "venv", str(home)), log=log)
+        run((str(home / "bin" / "pip"), "install", "uv"), log=log)
+    return str(home / "bin" / "uv")
+
+
 def venv_install(cache: Path, name: str, requirements: Sequence[str]) -> None:
     """A virtual environment of its own for ``requirements``: emulators pin what the project must not."""
-    target, log = cache / "venvs" / name, cache / "logs" / f"{name}.log"
+    uv, target, log = find_uv(cache), cache / "venvs" / name, cache / "logs" / f"{name}.log"
     python = target / "bin" / "python"
-    if uv := shutil.which("uv"):
-        if not python.exists():
-            run((uv, "venv", "--python", sys.executable, str(target)), log=log)
-        run((uv, "pip", "install", "--python", str(python), *requirements), log=log)
-    else:
-        run((sys.executable, "-m", "venv", str(target)), log=log)
-        run((str(python), "-m", "pip", "install", *requirements), log=log)
+    if not python.exists():
+        run((uv, "venv", "--python", sys.executable, str(target)), log=log)
+    run((uv, "pip", "install", "--python", str(python), *requirements), log=log)
 
 
 def npm_install(cache: Path, package: str) -> None:
@@ -133,10 +142,6 @@ def install_binary(data: bytes, target: Path) -> None:
 def _unpacked(cache: Path, requirement: str) -> Iterator[Path]:
     """One Python package without its dependencies, unpacked in a directory that is removed afterwards."""
     with tempfile.TemporaryDirectory(dir=cache) as directory:
-        options = ("--no-deps", "--target", directory, requirement)
-        log = cache / "logs" / "packages.log"
-        if uv := shutil.which("uv"):
-            run((uv, "pip", "install", "--python", sys.executable, *options), log=log)
-        else:
-            run((sys.executable, "-m", "pip", "install", *options), log=log)
+        options = ("--python", sys.executable, "--no-deps", "--target", directory)
+        run((find_uv(cache), "pip", "install", *options, requirement), log=cache / "logs" / "packages.log")
         yield Path(directory)
