@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
 import urllib.request
@@ -19,7 +20,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
 from triplane.kubernetes.operators import HelmPlanOperator, HelmUpgradeOperator, ImageParityOperator
+from triplane.sandbox.kubernetes.after import answers
 from triplane.sandbox.kubernetes.api import Api, ApiError
+from triplane.sandbox.kubernetes.cluster import Cluster
 from triplane.sandbox.kubernetes.part import REGISTRY_HOSTS
 from triplane.sandbox.runtime import Sandbox
 
@@ -378,3 +381,29 @@ def test_a_forged_token_is_refused(sandbox: Sandbox, cloud: str) -> None:
     with pytest.raises(ApiError) as caught:
         Api({"clusters": [{"cluster": cluster}], "users": users}).get("/api/v1/namespaces")
     assert caught.value.code == 401
+
+
+def test_a_given_cluster_works_behind_the_front(
+    sandbox: Sandbox, airflow: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sandbox's own cluster plays the one that a user has given."""
+    cluster = Cluster("aws", tmp_path / "aws", sandbox.port("test-front"))
+    cluster.prepare(sandbox.port("kubernetes-webhook"))
+    cluster.use(sandbox.home / "kubernetes" / "aws" / "admin.kubeconfig")
+    module = "triplane.sandbox.kubernetes.front"
+    webhook = f"http://127.0.0.1:{sandbox.port('kubernetes-webhook')}/aws"
+    front = subprocess.Popen([sys.executable, "-m", module, str(cluster.folder), str(cluster.port), webhook])
+    try:
+        until(lambda: answers(f"{cluster.server}/readyz", cluster.folder / "ca.crt"))
+        extra = {"kube_config_path": str(cluster.folder / "user.kubeconfig")}
+        connection = {"conn_type": "kubernetes", "extra": extra}
+        monkeypatch.setenv("AIRFLOW_CONN_CLUSTER_AWS", json.dumps(connection))
+        lab = Lab(sandbox, f"front-{time.time_ns() % 10**8}")
+        assert lab.deploy(lab.good)["state"] == "deployed"
+        assert lab.serving() == {lab.good}
+        with pytest.raises(ApiError) as caught:
+            Api.of(cluster.folder / "user.kubeconfig").get("/api/v1/nodes")
+        assert caught.value.code == 403
+    finally:
+        front.terminate()
+        front.wait()

@@ -62,22 +62,23 @@ def kubeconfig(cloud: str, conn_id: str, cluster: str = "", **options: str | Non
 
 def eks(conn_id: str, cluster: str, options: Mapping[str, str | None]) -> Access:
     """Amazon EKS: the token is a presigned STS request that names the cluster."""
-    from airflow.providers.amazon.aws.hooks.eks import EksHook
     from airflow.providers.amazon.aws.utils.eks_get_token import fetch_access_token_for_cluster
     from botocore.exceptions import ClientError
 
-    hook = EksHook(aws_conn_id=conn_id, region_name=options.get("region"))
+    from triplane.clouds import aws
+
+    client = aws.client("eks", conn_id, options.get("region"))
+    region = client.meta.region_name
     try:
-        found = hook.conn.describe_cluster(name=cluster)["cluster"]
+        found = client.describe_cluster(name=cluster)["cluster"]
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceNotFoundException":
             raise TransientError(f"EKS could not describe cluster {cluster}: {error}") from error
-        raise ClusterNotFound(f"there is no EKS cluster {cluster} in {hook.conn_region_name}") from error
-    region = hook.conn_region_name
+        raise ClusterNotFound(f"there is no EKS cluster {cluster} in {region}") from error
     sts = f"https://sts.{region}.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15"
 
     def token() -> str:
-        return str(fetch_access_token_for_cluster(cluster, sts, region, hook.get_session(region)))
+        return str(fetch_access_token_for_cluster(cluster, sts, region, aws.session(conn_id, region)))
 
     return Access(_config(found["endpoint"], found["certificateAuthority"]["data"]), token)
 
@@ -108,14 +109,12 @@ def gke(conn_id: str, cluster: str, options: Mapping[str, str | None]) -> Access
 
 def aks(conn_id: str, cluster: str, options: Mapping[str, str | None]) -> Access:
     """Azure Kubernetes Service: the kubeconfig that Azure hands out; with Entra ID its token is ours."""
-    from airflow.providers.microsoft.azure.hooks.base_azure import AzureBaseHook
     from azure.core.exceptions import HttpResponseError, ResourceNotFoundError
     from azure.mgmt.containerservice import ContainerServiceClient
 
-    hook = AzureBaseHook(conn_id=conn_id)
-    credential = hook.get_credential()
-    subscription = options.get("subscription") or _subscription(hook, conn_id)
-    client = ContainerServiceClient(credential, subscription)
+    from triplane.clouds import azure
+
+    client = azure.client(ContainerServiceClient, conn_id, options.get("subscription"))
     group = options.get("resource_group") or ""
     try:
         answer = client.managed_clusters.list_cluster_user_credentials(group, cluster)
@@ -128,7 +127,7 @@ def aks(conn_id: str, cluster: str, options: Mapping[str, str | None]) -> Access
     register_secret(user.get("client-key-data", "") or user.get("token", ""))
     if "exec" not in user:
         return Access(config)
-    return Access(config, lambda: str(credential.get_token(AKS_ENTRA_SCOPE).token))
+    return Access(config, lambda: str(azure.credential(conn_id).get_token(AKS_ENTRA_SCOPE).token))
 
 
 def plain(conn_id: str, cluster: str, options: Mapping[str, str | None]) -> Access:
@@ -173,14 +172,6 @@ def _config(server: str, authority: str) -> dict[str, Any]:
         "contexts": [{"name": "context", "context": {"cluster": "cluster", "user": "user"}}],
         "current-context": "context",
     }
-
-
-def _subscription(hook: Any, conn_id: str) -> str:
-    extra = hook.get_connection(conn_id).extra_dejson
-    value = extra.get("subscriptionId") or extra.get("extra__azure__subscriptionId")
-    if not value:
-        raise InputError(f"connection {conn_id} names no subscription; set its Azure Subscription ID")
-    return str(value)
 
 
 def _renew(token_file: Path, token: Callable[[], str], stop: threading.Event) -> None:

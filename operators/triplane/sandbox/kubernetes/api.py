@@ -41,7 +41,7 @@ class Api:
         if "token" in user:
             self._headers["Authorization"] = f"Bearer {user['token']}"
         if "client-certificate-data" in user:
-            _load_certificate(self._tls, user)
+            load_certificate(self._tls, user)
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self._tls)
         )
@@ -108,7 +108,7 @@ class Api:
             raise ApiError(error.code, error.read().decode(errors="replace")) from error
 
 
-def _load_certificate(tls: ssl.SSLContext, user: Mapping[str, str]) -> None:
+def load_certificate(tls: ssl.SSLContext, user: Mapping[str, str]) -> None:
     """``load_cert_chain`` takes only files."""
     with tempfile.NamedTemporaryFile(prefix="triplane-") as file:
         file.write(base64.b64decode(user["client-certificate-data"]))

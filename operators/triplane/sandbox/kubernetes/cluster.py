@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from triplane.core.process import write_private
+from triplane.core.process import Command, run, tool_env, write_private
 from triplane.sandbox.kubernetes.pki import KeyPair, issue, new_authority
 from triplane.sandbox.service import Context
 
@@ -40,6 +40,11 @@ class Cluster:
     def server(self) -> str:
         """Where the API server listens."""
         return f"https://127.0.0.1:{self.port}"
+
+    @property
+    def given(self) -> Path:
+        """The kubeconfig of a cluster that is used instead of one of the sandbox's own, if it exists."""
+        return self.folder / "given.kubeconfig"
 
     @property
     def admin_kubeconfig(self) -> Path:
@@ -72,6 +77,13 @@ class Cluster:
         for name, pair in users.items():
             cluster = {"cluster": {"server": self.server, "certificate-authority-data": data}}
             self._write_kubeconfig(name, cluster, _certificate_user(pair))
+
+    def use(self, kubeconfig: Path) -> None:
+        """Put another cluster behind this one's address: the current context of ``kubeconfig``."""
+        command = ("kubectl", "config", "view", "--raw", "--minify", "--flatten", "--output", "json")
+        shown = run(Command(argv=command, env=tool_env(KUBECONFIG=str(kubeconfig.expanduser()))))
+        for path in (self.given, self.admin_kubeconfig):
+            write_private(path, shown.stdout)
 
     def apiserver(self, binary: Path, etcd_port: int) -> tuple[str, ...]:
         """Command line of the API server."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import urllib.parse
 import urllib.request
@@ -27,7 +28,11 @@ CLUSTER_NAMES = ("streaming", "streaming-staging", "streaming-prod")
 
 
 class Kubernetes:
-    """Real API servers, real schedulers and controllers; only the kubelets are a stand-in."""
+    """Real API servers, real schedulers and controllers; only the kubelets are a stand-in.
+
+    ``TRIPLANE_KUBECONFIG_<CLOUD>`` names the kubeconfig of a cluster (kind, k3d, …) to use for that cloud
+    instead; a front that knows the cloud's credentials stands before it.
+    """
 
     name = "kubernetes"
 
@@ -35,8 +40,10 @@ class Kubernetes:
         """Keys, certificates, kubeconfigs, and the configuration of webhook and kubelet."""
         folder = ctx.home / "kubernetes"
         folder.mkdir(exist_ok=True, mode=0o700)
-        for cluster in _own(ctx):
+        for cluster in _clusters(ctx):
             cluster.prepare(ctx.port("kubernetes-webhook"))
+            if given := os.environ.get(f"TRIPLANE_KUBECONFIG_{cluster.cloud.upper()}"):
+                cluster.use(Path(given))
         kubelets = [
             {
                 "kubeconfig": str(cluster.folder / "kubelet.kubeconfig"),
@@ -55,9 +62,10 @@ class Kubernetes:
         clusters = _own(ctx)
         python = (sys.executable, "-m")
         here = __package__
-        services = [_etcd(ctx)]
+        services = [_etcd(ctx)] if clusters else []
         for cluster in clusters:
             services += _control_plane(ctx, cluster)
+        services += [_front(ctx, cluster) for cluster in _clusters(ctx) if cluster.given.exists()]
         services.append(
             Service(
                 name="kubernetes-webhook",
@@ -65,14 +73,7 @@ class Kubernetes:
                 ready=_http(f"http://127.0.0.1:{ctx.port('kubernetes-webhook')}/"),
             )
         )
-        services.append(
-            Service(
-                name="kubernetes-kubelet",
-                argv=(*python, f"{here}.kubelet", str(folder / "kubelet.json")),
-                ready=lambda: all(_has_node(cluster) for cluster in clusters),
-            )
-        )
-        return services if clusters else []
+        return [*services, _kubelet(folder, clusters)] if clusters else services
 
     def routes(self, ctx: Context) -> list[Route]:
         """None: the API servers are reached at their own addresses, with their own authorities."""
@@ -84,15 +85,19 @@ class Kubernetes:
 
     def seed(self, ctx: Context) -> None:
         """Let the clouds' deployer identities deploy, and do nothing else."""
-        for cluster in _own(ctx):
+        for cluster in _clusters(ctx):
             api = Api.of(cluster.admin_kubeconfig)
             for path, body in deployer_rbac():
                 api.create(path, body)
 
 
+def _clusters(ctx: Context) -> list[Cluster]:
+    return [Cluster.of(ctx, cloud) for cloud in CLOUDS]
+
+
 def _own(ctx: Context) -> list[Cluster]:
     """The clusters that the sandbox runs itself."""
-    return [Cluster.of(ctx, cloud) for cloud in CLOUDS]
+    return [cluster for cluster in _clusters(ctx) if not cluster.given.exists()]
 
 
 def _etcd(ctx: Context) -> Service:
@@ -140,6 +145,25 @@ def _control_plane(ctx: Context, cluster: Cluster) -> list[Service]:
             ready=ready,
         ),
     ]
+
+
+def _kubelet(folder: Path, clusters: list[Cluster]) -> Service:
+    return Service(
+        name="kubernetes-kubelet",
+        argv=(sys.executable, "-m", f"{__package__}.kubelet", str(folder / "kubelet.json")),
+        ready=lambda: all(_has_node(cluster) for cluster in clusters),
+    )
+
+
+def _front(ctx: Context, cluster: Cluster) -> Service:
+    return Service(
+        name=f"kubernetes-{cluster.cloud}-front",
+        argv=(
+            *(sys.executable, "-m", f"{__package__}.front", str(cluster.folder), str(cluster.port)),
+            f"http://127.0.0.1:{ctx.port('kubernetes-webhook')}/{cluster.cloud}",
+        ),
+        ready=lambda: answers(f"{cluster.server}/readyz", cluster.folder / "ca.crt"),
+    )
 
 
 def _webhook(ctx: Context) -> dict[str, Any]:
