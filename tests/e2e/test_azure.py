@@ -17,7 +17,7 @@ import requests
 
 from triplane.clouds import azure
 from triplane.core.digest import digest
-from triplane.sandbox.azure.part import CLIENT, GROUP, LOCATION, REGISTRY, SUBSCRIPTION, TENANT
+from triplane.sandbox.azure.part import CLIENT, GROUP, LOCATION, REGISTRY, STATE_ACCOUNT, SUBSCRIPTION, TENANT
 from triplane.sandbox.runtime import Sandbox
 from triplane.serverless import package
 from triplane.serverless.azure_functions import AzureFunctions
@@ -106,6 +106,19 @@ def test_a_cluster_keeps_its_node_count_where_it_was_not_given() -> None:
     assert made.identity.principal_id
 
 
+def test_a_container_of_a_storage_account() -> None:
+    from azure.core.exceptions import ResourceNotFoundError
+    from azure.mgmt.storage import StorageManagementClient
+
+    containers = azure.client(StorageManagementClient, CONNECTION).blob_containers
+    this = name()
+    assert containers.create(GROUP, STATE_ACCOUNT, this, {}).name == this
+    assert this in [item.name for item in containers.list(GROUP, STATE_ACCOUNT)]
+    containers.delete(GROUP, STATE_ACCOUNT, this)
+    with pytest.raises(ResourceNotFoundError):
+        containers.create(GROUP, "noaccount", this, {})
+
+
 def test_an_airflow_hook_reads_registry_credentials(
     monkeypatch: pytest.MonkeyPatch, sandbox: Sandbox
 ) -> None:
@@ -159,7 +172,7 @@ def functions() -> AzureFunctions:
     client = azure.client(WebSiteManagementClient, CONNECTION)
     return AzureFunctions(
         client,
-        lambda: azure.manager_token(CONNECTION),
+        azure.manager_tokens(CONNECTION),
         resource_group=GROUP,
         location=LOCATION,
         health_seconds=2,

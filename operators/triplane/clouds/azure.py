@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,10 +61,11 @@ def subscription_id(conn_id: str) -> str:
     return found
 
 
-def manager_token(conn_id: str) -> str:
-    """An access token for Resource Manager, which the deployment hosts of function apps take as well."""
+def manager_tokens(conn_id: str) -> Callable[[], str]:
+    """Gives access tokens for Resource Manager, renewed when they end; function apps' deployment hosts take them too."""
     scope = f"{_environment(conn_id).manager}/.default"
-    return register_secret(str(credential(conn_id).get_token(scope).token))
+    source = credential(conn_id)
+    return lambda: register_secret(str(source.get_token(scope).token))
 
 
 def terraform_env(conn_id: str, subscription: str | None = None) -> dict[str, str]:

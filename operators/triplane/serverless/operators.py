@@ -83,7 +83,7 @@ def _azure_functions(place: Place) -> Target:
 
     return AzureFunctions(
         azure.client(WebSiteManagementClient, place.conn_id),
-        lambda: azure.manager_token(place.conn_id),
+        azure.manager_tokens(place.conn_id),
         resource_group=place.need("resource_group"),
         location=place.need("region"),
         packages=lambda wanted: settings.artifact_store().get(wanted),

@@ -124,7 +124,7 @@ class ResourceManager:
         return web.Response(status=204) if head else web.json_response(shown(self._world, resource))
 
     def _list(self, target: Target) -> list[Resource]:
-        scope = re.split(r"/providers/[^/]+$", target.id)[0]
+        scope = _owner(re.split(r"/providers/[^/]+$", target.id)[0])
         nested = target.kind.count("/") > 1
         if nested and self._world.get(scope) is None:
             raise not_found(target.kind.rpartition("/")[0], target.name, target.group or "")
@@ -168,7 +168,7 @@ class ResourceManager:
     def _check_parent(self, target: Target) -> None:
         segments = target.id.split("/")
         nested = len(segments) > 9
-        parent = "/".join(segments[:-2])
+        parent = _owner("/".join(segments[:-2]))
         if nested and self._world.get(parent) is None:
             raise ArmError(
                 404,
@@ -286,6 +286,11 @@ class ResourceManager:
             raise operation.error
         resource = self._world.get(operation.resource)
         return web.json_response(shown(self._world, resource)) if resource else web.Response(status=200)
+
+
+def _owner(identity: str) -> str:
+    """The resource that holds ``identity`` where that is a part of it, such as ``blobServices/default``."""
+    return "/".join(identity.split("/")[:-2]) if identity.lower().endswith("/default") else identity
 
 
 def _headers(target: Target, operation: Operation, version: str, *names: str) -> dict[str, str]:

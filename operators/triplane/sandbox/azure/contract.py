@@ -18,7 +18,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 Type = str | dict[str, Any]
 
 SDKS = {
@@ -51,6 +51,11 @@ BODIES = {
         "storage",
         "StorageAccountCreateParameters",
         "StorageAccountUpdateParameters",
+    ),
+    "Microsoft.Storage/storageAccounts/blobServices/containers": (
+        "storage",
+        "BlobContainer",
+        "BlobContainer",
     ),
     "Microsoft.ContainerService/managedClusters": ("containerservice", "ManagedCluster", "TagsObject"),
     "Microsoft.ContainerService/managedClusters/agentPools": ("containerservice", "AgentPool", None),

@@ -114,6 +114,12 @@ def _storage(world: World, target: Target, resource: Resource, before: Resource 
     properties["creationTime"] = before["properties"]["creationTime"] if before else now()
 
 
+def _container(world: World, target: Target, resource: Resource, before: Resource | None) -> None:
+    properties = resource["properties"]
+    properties.setdefault("publicAccess", "None")
+    properties |= {"leaseStatus": "Unlocked", "leaseState": "Available", "lastModifiedTime": now()}
+
+
 def _cluster(world: World, target: Target, resource: Resource, before: Resource | None) -> None:
     properties = resource["properties"]
     for pool in properties.get("agentPoolProfiles", []):
@@ -226,6 +232,7 @@ KINDS: dict[str, Kind] = {
     "microsoft.network/virtualnetworks": Kind(put="operation", delete="operation", fill=_network),
     "microsoft.network/virtualnetworks/subnets": Kind(put="operation", delete="operation", fill=_subnet),
     "microsoft.storage/storageaccounts": Kind(put="location", fill=_storage),
+    "microsoft.storage/storageaccounts/blobservices/containers": Kind(fill=_container, stateful=False),
     "microsoft.containerservice/managedclusters": Kind(put="operation", delete="operation", fill=_cluster),
     "microsoft.containerservice/managedclusters/agentpools": Kind(put="operation", delete="operation"),
     "microsoft.containerregistry/registries": Kind(put="operation", delete="location", fill=_registry),
