@@ -184,7 +184,7 @@ class CloudRun:
         except (Late, RetryError) as error:
             raise DeployFailed(f"{_short(name)} is not ready after {WAIT_SECONDS} s") from error
         except GoogleAPICallError as error:
-            if error.errors or operation.done():
+            if operation.operation.error.code:
                 raise DeployFailed(str(error.message)) from error
             raise
 
@@ -224,9 +224,9 @@ def _errors(name: str) -> Iterator[None]:
     transient = (exceptions.TooManyRequests, exceptions.ServerError, exceptions.RetryError)
     try:
         yield
-    except exceptions.Aborted as error:
+    except exceptions.Conflict as error:
         raise StaleError(f"{name}: somebody changed the service meanwhile; plan again") from error
-    except exceptions.InvalidArgument as error:
+    except exceptions.BadRequest as error:
         raise InputError(f"{name}: Cloud Run refuses this: {error.message}") from error
     except transient as error:
         raise TransientError(f"{name}: {error}") from error
