@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -55,7 +55,7 @@ class ImageBuildOperator(BaseOperator):
         path: str,
         source: str | None = None,
         dockerfile: str = "Dockerfile",
-        build_args: Mapping[str, str] | None = None,
+        build_args: Any = None,
         builder: Literal["buildah", "docker"] = "buildah",
         isolation: str = "chroot",
         storage: str | None = None,

@@ -6,33 +6,28 @@ another digest: it is the artifact store, asked first, that keeps an image the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from triplane.core.errors import ToolError, TransientError
+from triplane.core.errors import ToolError, ToolTimeout, TransientError, TriplaneError
 from triplane.core.process import Command, private_dir, run, stop_all, tool_env
 from triplane.images.builders import BuildRequest, Log
 
 
 class DockerEngine:
-    """``client`` is a low-level ``docker.APIClient``."""
+    """``client`` is a low-level ``docker.APIClient``, used for one build at a time."""
 
     def __init__(self, client: Any) -> None:
         self.client = client
+        self._stop: Callable[[], None] = client.close
 
     def build(self, request: BuildRequest, layout: Path, *, log: Log, timeout: float | None = None) -> None:
         """Build in the Engine, then fetch the image and write it as an OCI layout."""
-        events = self.client.build(
-            path=str(request.context),
-            dockerfile=request.dockerfile,
-            buildargs=dict(request.args),
-            rm=True,
-            forcerm=True,
-            decode=True,
-            timeout=timeout,
-        )
-        image_id = read_build(events, log)
+        with _deadline(timeout, self.cancel):
+            image_id = read_build(self._events(request), log)
         with private_dir() as scratch:
             archive = scratch / "image.tar"
             with archive.open("wb") as file:
@@ -42,9 +37,56 @@ class DockerEngine:
             run(convert, on_line=log, timeout=timeout)
 
     def cancel(self) -> None:
-        """End a running build: the Engine gives up when its client is gone."""
-        self.client.close()
+        """End a running build: the Engine gives up when nobody reads its stream any more."""
+        self._stop()
         stop_all()
+
+    def _events(self, request: BuildRequest) -> Iterable[Mapping[str, Any]]:
+        from docker.types import CancellableStream
+
+        responses: list[Any] = []
+
+        def remember(response: Any, *args: Any, **kwargs: Any) -> None:
+            responses.append(response)
+
+        hooks = self.client.hooks["response"]
+        hooks.append(remember)
+        try:
+            events = self.client.build(
+                path=str(request.context),
+                dockerfile=request.dockerfile,
+                buildargs=dict(request.args),
+                rm=True,
+                forcerm=True,
+                decode=True,
+            )
+        finally:
+            hooks.remove(remember)
+        stream: Any = CancellableStream(events, responses[-1])
+        self._stop = stream.close
+        return stream  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _deadline(timeout: float | None, cancel: Callable[[], None]) -> Iterator[None]:
+    """Cancels when the time is up, which is then raised as ``ToolTimeout``."""
+    expired = threading.Event()
+
+    def expire() -> None:
+        expired.set()
+        cancel()
+
+    timer = threading.Timer(timeout or threading.TIMEOUT_MAX, expire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except TriplaneError as error:
+        if expired.is_set():
+            raise ToolTimeout(("docker", "build"), 1, str(error), timeout or 0) from error
+        raise
+    finally:
+        timer.cancel()
 
 
 def convert_args(archive: Path, layout: Path) -> tuple[str, ...]:

@@ -1,0 +1,93 @@
+"""Builds in a Docker Engine, where one runs (``DOCKER_HOST`` or the local socket)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import docker
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from cryptography.fernet import Fernet
+
+from triplane.images.operators import ImageBuildOperator
+
+HOST = os.environ.get("DOCKER_HOST", "unix://var/run/docker.sock")
+BASE = "FROM scratch\nARG V=0\nCOPY busybox /bin/sh\n"
+ENDLESS = f"{BASE}RUN echo started; while true; do :; done\n"
+
+
+def engine_runs() -> bool:
+    try:
+        client = docker.APIClient(base_url=HOST, timeout=5)
+    except docker.errors.DockerException:
+        return False
+    try:
+        return bool(client.ping())
+    except (docker.errors.DockerException, OSError):
+        return False
+    finally:
+        client.close()
+
+
+pytestmark = pytest.mark.skipif(
+    not engine_runs() or not shutil.which("skopeo") or not shutil.which("busybox"),
+    reason="needs a Docker Engine, skopeo and a static busybox",
+)
+
+
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
+    path = tmp_path / "context"
+    path.mkdir()
+    shutil.copy(shutil.which("busybox") or "", path / "busybox")
+    return path
+
+
+def operator(context: Path, dockerfile: str, **kwargs: Any) -> ImageBuildOperator:
+    (context / "Dockerfile").write_text(dockerfile)
+    return ImageBuildOperator(
+        task_id="build", image="x", path=str(context), builder="docker", docker_host=HOST, **kwargs
+    )
+
+
+def test_a_context_is_built_once(context: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = operator(context, f"{BASE}RUN echo $V > /v\n", build_args={"V": "1"}).execute({})
+    assert "Successfully built" in capsys.readouterr().out
+    again = operator(context, f"{BASE}RUN echo $V > /v\n", build_args={"V": "1"}).execute({})
+    assert again == first
+    assert "was built before" in capsys.readouterr().out
+
+
+def test_an_error_in_the_stream_fails_the_task(context: Path) -> None:
+    with pytest.raises(AirflowFailException, match="returned a non-zero code: 3"):
+        operator(context, f"{BASE}RUN exit 3\n").execute({})
+
+
+def test_on_kill_stops_the_build(context: Path) -> None:
+    build = operator(context, ENDLESS)
+    threading.Timer(3, build.on_kill).start()
+    with pytest.raises(AirflowException, match="stopped from outside"):
+        build.execute({})
+    assert_nothing_runs()
+
+
+def test_a_timeout_stops_the_build(context: Path) -> None:
+    with pytest.raises(AirflowException, match="was stopped after its limit of 4 s"):
+        operator(context, ENDLESS, timeout=4).execute({})
+    assert_nothing_runs()
+
+
+def assert_nothing_runs() -> None:
+    client = docker.APIClient(base_url=HOST)
+    deadline = time.monotonic() + 20
+    while any("while true" in container["Command"] for container in client.containers()):
+        assert time.monotonic() < deadline, "the build goes on in the Engine"
+        time.sleep(0.2)
+    client.close()
