@@ -3,6 +3,8 @@ SHELL := /bin/bash
 VENV := .venv
 RUN := $(VENV)/bin
 .DEFAULT_GOAL := help
+# Without bytecode every process would compile Airflow again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help
 help: ## show the targets

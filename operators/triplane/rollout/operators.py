@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 
 class ChangeSetOperator(BaseOperator):
-    """Bind the plans of one cloud into a change set; returns ``{cloud: digest}``.
+    """Bind the plans of one cloud into a change set.
 
-    Also pushes the XCom ``votes``: one number for each approval that this run has to ask for.
+    Pushes its digest as the XCom ``change_sets`` (``{cloud: digest}``), and returns what to ask people: the
+    arguments of one ``ApprovalSensor`` for each approval that is needed, to be mapped over.
 
     :param platform: name of the platform
     :param cloud: ``aws``, ``gcp`` or ``azure``
@@ -55,7 +56,7 @@ class ChangeSetOperator(BaseOperator):
         self.policies = policies
         self.ask = ask
 
-    def execute(self, context: Context) -> dict[str, str]:
+    def execute(self, context: Context) -> list[dict[str, Any]]:
         """Store the change set and say what it holds."""
         change_set = ChangeSet(
             platform=self.platform,
@@ -75,9 +76,9 @@ class ChangeSetOperator(BaseOperator):
             self.log.info("%s: %s (risk %s) %s", change.address, change.action, change.risk, change.summary)
         self.log.info("Change set %s, risk %s", digest, change_set.risk)
         needed = Policy.from_json(change_set.policy).needed(change_set.risk)
-        votes = list(range(needed)) if str(self.ask) == "True" else []
-        _instance(context).xcom_push(key="votes", value=votes)
-        return {self.cloud: digest}
+        change_sets = {self.cloud: digest}
+        _instance(context).xcom_push(key="change_sets", value=change_sets)
+        return questions(change_sets, needed if str(self.ask) == "True" else 0)
 
 
 class AuthorizeOperator(BaseOperator):
@@ -214,6 +215,11 @@ class RecordOperator(BaseOperator):
         for result in results:
             self.log.info("%s: %s %s", result["address"], result["state"], result["version"])
         return results
+
+
+def questions(change_sets: Mapping[str, str], needed: int) -> list[dict[str, Any]]:
+    """The arguments of one approval sensor for each of the ``needed`` votes."""
+    return [{"vote": vote, "change_sets": dict(change_sets)} for vote in range(needed)]
 
 
 def _run(context: Context) -> Any:

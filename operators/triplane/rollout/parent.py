@@ -13,6 +13,7 @@ from triplane import settings
 from triplane.core.approval import Policy
 from triplane.core.change import Result
 from triplane.rollout import report
+from triplane.rollout.operators import questions
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -124,7 +125,10 @@ class ChildRunOperator(BaseOperator):
 
 
 class CollectOperator(BaseOperator):
-    """Collect the children's change sets; returns ``{cloud: digest}`` and pushes the XCom ``votes``.
+    """Collect the children's change sets.
+
+    Pushes ``{cloud: digest}`` as the XCom ``change_sets``, and returns what to ask people (see
+    :class:`triplane.rollout.operators.ChangeSetOperator`).
 
     :param children: cloud -> what its plan task returned (templated)
     :param frozen: what the parent's freeze task returned (templated)
@@ -143,14 +147,16 @@ class CollectOperator(BaseOperator):
         self.frozen = frozen
         self.environment = environment
 
-    def execute(self, context: Context) -> dict[str, str]:
+    def execute(self, context: Context) -> list[dict[str, Any]]:
         """Read each child's change set and make sure that it is of this run's source."""
         instance: Any = context["task_instance"]
         digests: dict[str, str] = {}
         needed = 0
         for cloud, child in self.children.items():
-            value = instance.xcom_pull(task_ids="change_set", dag_id=child["dag_id"], run_id=child["run_id"])
-            digests[cloud] = (value or {}).get(cloud, "")
+            found = instance.xcom_pull(
+                task_ids="change_set", key="change_sets", dag_id=child["dag_id"], run_id=child["run_id"]
+            )
+            digests[cloud] = (found or {}).get(cloud, "")
             change_set = settings.get_change_set(digests[cloud])
             if (change_set.source, change_set.environment) != (self.frozen["source"], self.environment):
                 raise AirflowFailException(f"{cloud} planned another source or environment; start a new run")
@@ -158,9 +164,8 @@ class CollectOperator(BaseOperator):
             self.log.info(
                 "%s: %d changes, risk %s, %s", cloud, len(change_set.changed), change_set.risk, digests[cloud]
             )
-        votes = list(range(needed)) if str(self.ask) == "True" else []
-        instance.xcom_push(key="votes", value=votes)
-        return digests
+        instance.xcom_push(key="change_sets", value=digests)
+        return questions(digests, needed if str(self.ask) == "True" else 0)
 
 
 class ReportOperator(BaseOperator):

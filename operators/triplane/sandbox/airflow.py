@@ -23,6 +23,8 @@ USERS = {"admin": "admin", "alice": "op", "bob": "op", "carol": "op", "olga": "o
 START_SECONDS = 240.0
 STOP_SECONDS = 20.0
 ENDED = ("success", "failed")
+NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
+"""Not passed on: without bytecode every task would compile Airflow again."""
 
 
 class AirflowError(TriplaneError):
@@ -117,7 +119,8 @@ class LocalAirflow:
             "TRIPLANE__PLATFORM": str(platform),
         }
         quiet = {"AIRFLOW_HOME": str(self.home), "PYTHONWARNINGS": "ignore", "PYTHONUNBUFFERED": "1"}
-        return dict(os.environ) | quiet | {f"AIRFLOW__{name}": value for name, value in settings.items()}
+        inherited = {name: value for name, value in os.environ.items() if name != NO_BYTECODE}
+        return inherited | quiet | {f"AIRFLOW__{name}": value for name, value in settings.items()}
 
     def _keys(self) -> dict[str, str]:
         """Keys that survive a restart of this home."""

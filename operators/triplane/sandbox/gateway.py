@@ -56,11 +56,16 @@ class Gateway:
         self._authority = authority
 
     async def serve(self, port: int) -> None:
+        self._connections: set[asyncio.Task[None]] = set()
         server = await asyncio.start_server(self._accept, "127.0.0.1", port, backlog=256)
         async with server:
             await server.serve_forever()
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections.add(task)  # after start_tls nothing else keeps the task alive
+        task.add_done_callback(self._connections.discard)
         try:
             host, route = await self._read_connect(reader)
             await self._tunnel(host, route, writer)

@@ -349,6 +349,7 @@ def _redacted(change: ComponentChange) -> ComponentChange:
 def _airflow_errors(address: str) -> Iterator[None]:
     try:
         yield
-    except TriplaneError as error:
-        kind = AirflowFailException if isinstance(error, TerminalError) else AirflowException
+    except (TriplaneError, DeployFailed) as error:
+        terminal = isinstance(error, TerminalError | DeployFailed)
+        kind = AirflowFailException if terminal else AirflowException
         raise kind(f"{address}: {settings.redactor()(str(error))}") from error

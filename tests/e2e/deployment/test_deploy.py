@@ -160,7 +160,7 @@ def test_planted_secrets_are_nowhere(installation: Installation, deployed: str) 
 
 
 def _change_sets(installation: Installation, run_id: str) -> dict[str, str]:
-    found = installation.alice.xcom("deploy", run_id, "change_sets")
+    found = installation.alice.xcom("deploy", run_id, "change_sets", "change_sets")
     assert set(found) == {"aws", "gcp", "azure"}
     return dict(found)
 

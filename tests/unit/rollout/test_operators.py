@@ -71,8 +71,10 @@ def make_change_set(*plans: dict[str, Any], ask: bool = True, **policy: Any) -> 
         policies={"prod": Policy(**policy).to_json()},
         ask=ask,
     )
-    made = operator.execute(context("deploy_aws", "r1.aws.plan", instance))
-    return made["aws"], instance.pushed["votes"]
+    asked = operator.execute(context("deploy_aws", "r1.aws.plan", instance))
+    change_sets = instance.pushed["change_sets"]
+    assert all(question["change_sets"] == change_sets for question in asked)
+    return change_sets["aws"], [question["vote"] for question in asked]
 
 
 def decision(digest: str, **changes: Any) -> dict[str, Any]:

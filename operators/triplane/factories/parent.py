@@ -1,0 +1,120 @@
+"""The parent DAG ``deploy``: plan everywhere, ask once, apply everywhere, compare, report."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from airflow.sdk import DAG, Param, TaskGroup
+
+from triplane.approval.sensors import ApprovalSensor
+from triplane.core.approval import apply_run_id
+from triplane.factories.cloud import freeze_task
+from triplane.factories.components import build_image, parity, task_ids
+from triplane.factories.context import Build, spec
+from triplane.rollout.parent import ChildRunOperator, CollectOperator, ReportOperator
+
+RUN_ID = "{{ run_id }}"
+
+
+def parent_dag(platform: str | None = None) -> DAG:
+    """The DAG that deploys to all clouds of the platform.
+
+    :param platform: path of the platform spec, by default ``[triplane] platform``
+    """
+    build = spec(platform)
+    with DAG(
+        dag_id="deploy",
+        description=f"Deploy {build.platform.name} to {', '.join(build.platform.used_clouds())}",
+        schedule=None,
+        catchup=False,
+        max_active_runs=4,
+        tags=["triplane"],
+        params=_params(build),
+        doc_md=__doc__,
+    ) as dag:
+        _tasks(build)
+    return dag
+
+
+def _params(build: Build) -> dict[str, Param]:
+    action = Param("deploy", enum=["plan", "deploy"], title="Action")
+    return {**build.common_params(), "action": action}
+
+
+def _tasks(build: Build) -> None:
+    clouds = list(build.platform.used_clouds())
+    frozen = freeze_task(build)
+    with TaskGroup("images"):
+        built = [build_image(build, name, frozen) for name in build.platform.images]
+    with TaskGroup("plan"):
+        planned = {cloud: _plan(cloud, frozen) for cloud in clouds}
+    change_sets = CollectOperator(
+        task_id="change_sets",
+        children={cloud: task.output for cloud, task in planned.items()},
+        frozen=frozen.output,
+        environment="{{ params.environment }}",
+        ask="{{ params.action == 'deploy' }}",
+    )
+    approval: Any = ApprovalSensor.partial(task_id="approval", retries=0).expand_kwargs(change_sets.output)
+    with TaskGroup("apply"):
+        applied = [_apply(cloud, change_sets) for cloud in clouds]
+    with TaskGroup("parity"):
+        compared = parity(build)
+    report = ReportOperator(
+        task_id="report",
+        clouds={cloud: _outcome(build, cloud) for cloud in clouds},
+        planned_only="{{ params.action == 'plan' }}",
+        trigger_rule="all_done",
+    )
+    for image in built:
+        image >> list(planned.values())
+    approval >> applied
+    for task in applied:
+        task >> [*compared, report]
+    for task in compared:
+        task >> report
+
+
+def _plan(cloud: str, frozen: Any) -> ChildRunOperator:
+    return ChildRunOperator(
+        task_id=cloud,
+        child_dag_id=f"deploy_{cloud}",
+        child_run_id=f"{RUN_ID}.{cloud}.plan",
+        conf={
+            "action": "plan",
+            "environment": "{{ params.environment }}",
+            "revision": frozen.output["revision"],
+            "source": frozen.output["source"],
+        },
+        retries=1,
+    )
+
+
+def _apply(cloud: str, change_sets: Any) -> ChildRunOperator:
+    """No automatic retry: a person looks at what failed, then clears this task to retry the cloud alone."""
+    return ChildRunOperator(
+        task_id=cloud,
+        child_dag_id=f"deploy_{cloud}",
+        child_run_id=apply_run_id(RUN_ID, cloud),
+        conf={
+            "action": "apply",
+            "environment": "{{ params.environment }}",
+            "approved": {
+                "change_set": change_sets.output["change_sets"],
+                "dag_id": "{{ dag.dag_id }}",
+                "run_id": RUN_ID,
+            },
+        },
+        skip="{{ params.action == 'plan' }}",
+        retries=0,
+        trigger_rule="none_failed",
+    )
+
+
+def _outcome(build: Build, cloud: str) -> dict[str, Any]:
+    return {
+        "dag_id": f"deploy_{cloud}",
+        "plan_run_id": f"{RUN_ID}.{cloud}.plan",
+        "run_id": apply_run_id(RUN_ID, cloud),
+        "tasks": task_ids(build, cloud),
+    }

@@ -1,0 +1,138 @@
+"""The DAG files: what they build, and how little they do while they are parsed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+EXAMPLE = ROOT / "examples" / "streaming-platform" / "platform.yaml"
+HEAVY = (
+    "boto3",
+    "botocore",
+    "google.cloud",
+    "azure",
+    "kubernetes",
+    "docker",
+    "grpc",
+    "requests",
+    "airflow.providers.google",
+)
+
+PARSE = """
+import json, runpy, sys
+started = []
+sys.addaudithook(lambda event, args: started.append(event) if event in ("subprocess.Popen", "os.fork", "socket.connect") else None)
+dags = [runpy.run_path(path)["dag"] for path in sys.argv[1:]]
+tasks = {
+    dag.dag_id: {t.task_id: {"down": sorted(t.downstream_task_ids), "rule": str(getattr(t.trigger_rule, "value", t.trigger_rule)), "type": t.task_type} for t in dag.tasks}
+    for dag in dags
+}
+print(json.dumps({"dags": tasks, "modules": sorted(sys.modules), "started": started}))
+"""
+
+
+@pytest.fixture(scope="module")
+def parsed(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    home = tmp_path_factory.mktemp("airflow")
+    env = os.environ | {"AIRFLOW_HOME": str(home), "AIRFLOW__TRIPLANE__PLATFORM": str(EXAMPLE)}
+    files = sorted(str(path) for path in (ROOT / "dags").glob("*.py"))
+    done = subprocess.run([sys.executable, "-c", PARSE, *files], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_five_dags(parsed: Any) -> None:
+    assert set(parsed["dags"]) == {"deploy", "deploy_aws", "deploy_gcp", "deploy_azure", "drift_check"}
+
+
+def test_parsing_imports_no_cloud_sdk_and_starts_nothing(parsed: Any) -> None:
+    heavy = [name for name in parsed["modules"] if name.startswith(HEAVY)]
+    assert heavy == []
+    assert parsed["started"] == []
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
+def test_a_person_recognises_the_tasks_of_a_cloud(parsed: Any, cloud: str) -> None:
+    tasks = set(parsed["dags"][f"deploy_{cloud}"])
+    assert {
+        "freeze",
+        "images.ingest.build",
+        "images.ingest.push",
+        "infrastructure.network.plan",
+        "infrastructure.cluster.plan",
+        "applications.query.plan",
+        "functions.webhook.plan",
+        "change_set",
+        "approval",
+        "authorize",
+        "infrastructure.network.apply",
+        "infrastructure.cluster.apply",
+        "applications.query.deploy",
+        "functions.webhook.deploy",
+        "record",
+    } <= tasks
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
+def test_nothing_is_applied_before_it_is_authorized(parsed: Any, cloud: str) -> None:
+    tasks = parsed["dags"][f"deploy_{cloud}"]
+    after = _downstream(tasks, "authorize")
+    acting = {
+        name
+        for name, task in tasks.items()
+        if task["type"] in ("TerraformApplyOperator", "HelmUpgradeOperator", "ServerlessDeployOperator")
+    }
+    assert len(acting) == 5
+    assert acting <= after
+    assert "authorize" in _downstream(tasks, "approval")
+    assert "approval" in _downstream(tasks, "change_set")
+    assert all(tasks[name]["rule"].endswith("all_success") for name in acting)
+
+
+def test_stacks_are_applied_wave_by_wave_then_charts_then_functions(parsed: Any) -> None:
+    tasks = parsed["dags"]["deploy_aws"]
+    order = [
+        "infrastructure.network.apply",
+        "infrastructure.cluster.apply",
+        "applications.ingest.deploy",
+        "functions.webhook.deploy",
+    ]
+    for earlier, later in pairwise(order):
+        assert later in _downstream(tasks, earlier)
+
+
+def test_the_parent_plans_asks_applies_compares_reports(parsed: Any) -> None:
+    tasks = parsed["dags"]["deploy"]
+    clouds = ("aws", "gcp", "azure")
+    assert {f"{group}.{cloud}" for group in ("plan", "apply") for cloud in clouds} <= set(tasks)
+    for cloud in clouds:
+        assert "approval" in _downstream(tasks, f"plan.{cloud}")
+        assert f"apply.{cloud}" in _downstream(tasks, "approval")
+        assert "report" in _downstream(tasks, f"apply.{cloud}")
+    assert tasks["report"]["rule"].endswith("all_done")
+    assert not tasks["report"]["down"]
+
+
+def test_drift_is_checked_stack_by_stack(parsed: Any) -> None:
+    tasks = parsed["dags"]["drift_check"]
+    checks = [name for name, task in tasks.items() if task["type"] == "TerraformDriftOperator"]
+    assert len(checks) == 6
+
+
+def _downstream(tasks: dict[str, Any], start: str) -> set[str]:
+    found: set[str] = set()
+    waiting = [start]
+    while waiting:
+        for name in tasks[waiting.pop()]["down"]:
+            if name not in found:
+                found.add(name)
+                waiting.append(name)
+    return found
