@@ -30,6 +30,8 @@ class Compute:
                 f"compute.{kind}.patch": self.patch,
                 f"compute.{kind}.delete": self.delete,
             }
+        for verb in ("setPrivateIpGoogleAccess", "expandIpCidrRange"):
+            found[f"compute.subnetworks.{verb}"] = self.change_subnetwork
         for kind in ("globalOperations", "regionOperations"):
             found |= {f"compute.{kind}.get": self.operation, f"compute.{kind}.wait": self.wait}
         return found
@@ -78,6 +80,19 @@ class Compute:
             return live
 
         return self._start("patch", full, finish, call)
+
+    def change_subnetwork(self, call: Call) -> Body:
+        """A verb on a subnetwork whose body holds the fields to set."""
+        full, _, verb = _name(call).rpartition("/")
+        self._state.live(full)
+
+        def finish() -> Body:
+            live = self._state.live(full)
+            live.update(call.body)
+            live["fingerprint"] = _fingerprint(live)
+            return live
+
+        return self._start(verb, full, finish, call)
 
     def delete(self, call: Call) -> Body:
         full = _name(call)
