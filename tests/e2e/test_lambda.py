@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
+from cryptography.fernet import Fernet
 
+from triplane import settings
 from triplane.core.errors import InputError, StaleError
 from triplane.serverless.aws_lambda import AwsLambda
+from triplane.serverless.operators import ServerlessDeployOperator, ServerlessPlanOperator
 from triplane.serverless.package import build
 from triplane.serverless.target import DeployFailed, Desired, decide, difference, plan
 
@@ -67,8 +71,10 @@ def deploy(target: AwsLambda, what: Desired) -> str:
 
 @pytest.fixture
 def changed(tmp_path: Path) -> Path:
-    (tmp_path / "app.py").write_text((EXAMPLE / "app.py").read_text() + "\n# changed\n")
-    return tmp_path
+    path = tmp_path / "function"
+    path.mkdir()
+    (path / "app.py").write_text((EXAMPLE / "app.py").read_text() + "\n# changed\n")
+    return path
 
 
 def test_create_then_update_then_nothing(target: AwsLambda, client: Any, name: str, changed: Path) -> None:
@@ -152,3 +158,42 @@ def test_what_the_spec_lacks_is_named(target: AwsLambda, name: str) -> None:
     what = desired(name)
     with pytest.raises(InputError, match="Lambda needs handler"):
         target.deploy(Desired(**{**vars(what), "options": {"runtime": "x", "role": ROLE}}), None, print)
+
+
+def test_the_operators_deploy_what_was_planned_and_only_that(
+    client: Any, name: str, tmp_path: Path, changed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
+    monkeypatch.setenv("AIRFLOW_VAR_WEBHOOK_TOKEN", "planted-token-value")
+    settings.put_outputs("staging/aws", "cluster", {"webhook_role_arn": ROLE})
+    arguments: dict[str, Any] = {
+        "task_id": "webhook",
+        "target": "lambda",
+        "name": name,
+        "path": str(changed),
+        "environment": {"TOKEN": "${variable.webhook_token}"},
+        "options": {"handler": "app.handler", "runtime": "python3.13", "role": "${cluster.webhook_role_arn}"},
+        "region": "eu-west-1",
+        "scope": "staging/aws",
+        "address": "aws/function/webhook",
+    }
+    context: Any = {}
+    change = ServerlessPlanOperator(**arguments).execute(context)
+    assert (change["action"], change["risk"]) == ("create", "low")
+    assert "planted" not in json.dumps(change)
+
+    (changed / "app.py").write_text((changed / "app.py").read_text() + "#")
+    with pytest.raises(AirflowFailException, match="artifact not as approved"):
+        ServerlessDeployOperator(**arguments, change=change).execute(context)
+    assert AwsLambda(client).observe(name) is None
+
+    change = ServerlessPlanOperator(**arguments).execute(context)
+    result = ServerlessDeployOperator(**arguments, change=change).execute(context)
+    assert (result["state"], result["version"]) == ("deployed", "1")
+    assert ServerlessPlanOperator(**arguments).execute(context)["action"] == "none"
+    live = client.get_function_configuration(FunctionName=name, Qualifier="live")
+    assert live["Environment"]["Variables"] == {"TOKEN": "planted-token-value"}
+    kept = [path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()]
+    assert kept
+    assert not any(b"planted" in data for data in kept)
