@@ -43,7 +43,9 @@ RESOURCES = {
         "postgresql-flexible-server",
     ),
 }
-FIELD = re.compile(r"// (\w+) - computed: (\w+), optional: (\w+), required: (\w+)\n(.*?)(?=\n  // \w+ - computed|\Z)", re.S)
+FIELD = re.compile(
+    r"// (\w+) - computed: (\w+), optional: (\w+), required: (\w+)\n(.*?)(?=\n  // \w+ - computed|\Z)", re.S
+)
 GETTERS = {
     "getStringAttribute": "string",
     "getNumberAttribute": "number",
@@ -77,7 +79,9 @@ def fields(code: str, class_name: str) -> dict[str, object]:
 
 
 def field(code: str, name: str, flags: tuple[str, str, str], text: str) -> object:
-    words = [word for word, flag in zip(("computed", "optional", "required"), flags, strict=True) if flag == "true"]
+    words = [
+        word for word, flag in zip(("computed", "optional", "required"), flags, strict=True) if flag == "true"
+    ]
     if nested := re.search(r"private _\w+ = new (\w+?)(OutputReference|List)\(this, \"\w+\"(, \w+)?\)", text):
         kind = re.search(rf"\b{name}: {{\s+value: [^\n]+\n\s+isBlock: true,\n\s+type: \"(\w+)\"", code)
         nesting = kind[1] if kind else "list"

@@ -86,12 +86,11 @@ def settle(body: Body, known: Mapping[str, Any], observed: Mapping[str, Any]) ->
 
 
 def _settle_attribute(attribute: Attribute, known: Any, observed: Any) -> Any:
-    if same(attribute, known, observed) or (
-        _nothing(known) and _nothing(observed) and not attribute.computed
-    ):
+    if same(attribute, known, observed):
         return known
-    if known is None and not attribute.computed and observed == attribute.default:
-        return None
+    unset = _nothing(observed) if attribute.default is None else observed == attribute.default
+    if unset and not attribute.computed and (known is None or (_nothing(known) and _nothing(observed))):
+        return known
     return observed
 
 

@@ -146,10 +146,12 @@ def tag_pairs(tags: Mapping[str, str] | None) -> list[dict[str, str]]:
 
 
 def tags_of(
-    element: ElementTree.Element, path: str, key: str = "Key", value: str = "Value"
+    element: ElementTree.Element | None, path: str, key: str = "Key", value: str = "Value"
 ) -> dict[str, str]:
     """Tags of a resource, without those that AWS itself sets."""
-    found = {text(item, key): text(item, value) for item in element.findall(path)}
+    found = {
+        text(item, key): text(item, value) for item in (element.findall(path) if element is not None else [])
+    }
     return {name: content for name, content in found.items() if not name.startswith("aws:")}
 
 

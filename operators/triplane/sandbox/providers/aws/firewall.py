@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from triplane.sandbox.providers.aws.client import Aws, tags_of, text
-from triplane.sandbox.providers.aws.network import TAGS, retag, tag_specification, void
+from triplane.sandbox.providers.aws.client import Aws, text
+from triplane.sandbox.providers.aws.network import TAGS, retag, seen_tags, tag_specification, void
 from triplane.sandbox.providers.schema import Attribute, Resource, State
 
 DESCRIPTION = "Managed by Terraform"
@@ -26,14 +26,12 @@ def _create_group(cloud: Aws, plan: State) -> str:
 def _read_group(cloud: Aws, state: State) -> State:
     answer = cloud.query("ec2", "DescribeSecurityGroups", GroupId=[state["id"]])
     item = answer.find("securityGroupInfo/item")
-    owner, tags = text(item, "ownerId"), tags_of(item, "tagSet/item", "key", "value")
-    return {
+    owner = text(item, "ownerId")
+    return seen_tags(item) | {
         "arn": f"arn:aws:ec2:{cloud.region}:{owner}:security-group/{state['id']}",
         "description": text(item, "groupDescription"),
         "name": text(item, "groupName"),
         "owner_id": owner,
-        "tags": tags,
-        "tags_all": tags,
         "vpc_id": text(item, "vpcId"),
     }
 
@@ -76,9 +74,8 @@ def _create_rule(cloud: Aws, plan: State) -> str:
 def _read_rule(cloud: Aws, state: State) -> State:
     answer = cloud.query("ec2", "DescribeSecurityGroupRules", SecurityGroupRuleId=[state["id"]])
     item = answer.find("securityGroupRuleSet/item")
-    tags = tags_of(item, "tagSet/item", "key", "value")
     owner = text(item, "groupOwnerId")
-    return {
+    return seen_tags(item) | {
         "arn": f"arn:aws:ec2:{cloud.region}:{owner}:security-group-rule/{state['id']}",
         "cidr_ipv4": text(item, "cidrIpv4"),
         "description": text(item, "description"),
@@ -86,8 +83,6 @@ def _read_rule(cloud: Aws, state: State) -> State:
         "ip_protocol": text(item, "ipProtocol"),
         "security_group_id": text(item, "groupId"),
         "security_group_rule_id": state["id"],
-        "tags": tags,
-        "tags_all": tags,
         "to_port": int(text(item, "toPort", "-1")),
     }
 

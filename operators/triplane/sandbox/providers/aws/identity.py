@@ -25,7 +25,7 @@ def _create_role(cloud: Aws, plan: State) -> str:
 
 def _read_role(cloud: Aws, state: State) -> State:
     role = cloud.query("iam", "GetRole", RoleName=state["id"]).find(".//Role")
-    tags = tags_of(role, "Tags/member") if role is not None else {}
+    tags = tags_of(role, "Tags/member")
     return {
         "arn": text(role, "Arn"),
         "assume_role_policy": unquote(text(role, "AssumeRolePolicyDocument")),

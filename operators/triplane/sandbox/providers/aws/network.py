@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 from triplane.sandbox.providers.aws.client import Aws, tag_changes, tag_pairs, tags_of, text
 from triplane.sandbox.providers.http import wait
 from triplane.sandbox.providers.schema import Resource, State
@@ -27,8 +29,9 @@ def retag(cloud: Aws, before: State, after: State) -> None:
         cloud.query("ec2", "DeleteTags", ResourceId=[after["id"]], Tag=[{"Key": key} for key in removed])
 
 
-def _seen_tags(item: object) -> State:
-    tags = tags_of(item, "tagSet/item", "key", "value")  # type: ignore[arg-type]
+def seen_tags(item: ElementTree.Element | None) -> State:
+    """Tags of an EC2 resource."""
+    tags = tags_of(item, "tagSet/item", "key", "value")
     return {"tags": tags, "tags_all": tags}
 
 
@@ -55,8 +58,10 @@ def _vpc_available(cloud: Aws, vpc_id: str) -> bool:
 
 def _switch_vpc(cloud: Aws, vpc_id: str, before: State, after: State) -> None:
     for name, parameter in VPC_SWITCHES.items():
-        if after[name] is not None and after[name] != before.get(name):
-            cloud.query("ec2", "ModifyVpcAttribute", VpcId=vpc_id, **{parameter: {"Value": after[name]}})
+        if after[name] != before.get(name):
+            # Names are resolved unless that is turned off; hosts have names only if that is turned on.
+            wanted = name == "enable_dns_support" if after[name] is None else after[name]
+            cloud.query("ec2", "ModifyVpcAttribute", VpcId=vpc_id, **{parameter: {"Value": wanted}})
 
 
 def _read_vpc(cloud: Aws, state: State) -> State:
@@ -69,7 +74,7 @@ def _read_vpc(cloud: Aws, state: State) -> State:
         switches[name] = text(answer, f"{attribute}/value") == "true"
     owner = text(item, "ownerId")
     return (
-        _seen_tags(item)
+        seen_tags(item)
         | switches
         | {
             "arn": f"arn:aws:ec2:{cloud.region}:{owner}:vpc/{vpc_id}",
@@ -147,7 +152,7 @@ def _map_public_ip(cloud: Aws, subnet_id: str, value: bool | None) -> None:
 
 def _read_subnet(cloud: Aws, state: State) -> State:
     item = cloud.query("ec2", "DescribeSubnets", SubnetId=[state["id"]]).find("subnetSet/item")
-    return _seen_tags(item) | {
+    return seen_tags(item) | {
         "arn": text(item, "subnetArn"),
         "availability_zone": text(item, "availabilityZone"),
         "availability_zone_id": text(item, "availabilityZoneId"),
@@ -198,7 +203,7 @@ def _read_gateway(cloud: Aws, state: State) -> State:
     answer = cloud.query("ec2", "DescribeInternetGateways", InternetGatewayId=[state["id"]])
     item = answer.find("internetGatewaySet/item")
     owner = text(item, "ownerId")
-    return _seen_tags(item) | {
+    return seen_tags(item) | {
         "arn": f"arn:aws:ec2:{cloud.region}:{owner}:internet-gateway/{state['id']}",
         "owner_id": owner,
         "vpc_id": text(item, "attachmentSet/item/vpcId"),

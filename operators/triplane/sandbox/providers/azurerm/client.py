@@ -53,10 +53,11 @@ class Azure:
     def act(self, method: str, resource: str, body: Any = None, version: str = "") -> None:
         """Call the manager and wait until what it started is done."""
         reply = self.call(method, resource, body, version)
-        if url := reply.headers.get("azure-asyncoperation"):
-            wait(lambda: self._finished(url, f"{method} {resource}"), resource)
-        elif reply.status == 202 and (url := reply.headers.get("location")):
-            wait(lambda: self._follow(url).status != 202, resource)
+        operation, result = (reply.headers.get(name, "") for name in ("azure-asyncoperation", "location"))
+        if operation:
+            wait(lambda: self._finished(operation, f"{method} {resource}"), resource)
+        elif reply.status == 202 and result:
+            wait(lambda: self._follow(result).status != 202, resource)
 
     def _finished(self, url: str, what: str) -> bool:
         status = self._follow(url).json()

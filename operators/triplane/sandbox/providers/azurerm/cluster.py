@@ -44,7 +44,7 @@ def _body(plan: State) -> dict[str, Any]:
         "properties": present(properties),
     }
     for identity in plan["identity"] or []:
-        users = {name: {} for name in identity["identity_ids"] or []}
+        users: dict[str, Any] = {name: {} for name in identity["identity_ids"] or []}
         body["identity"] = {"type": identity["type"]} | ({"userAssignedIdentities": users} if users else {})
     return body
 
