@@ -8,12 +8,18 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from triplane.core.errors import TriplaneError
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 fine, 1 what was asked about is wrong, 2 wrong usage."""
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser(words).parse_args(words)
-    result: int = arguments.run(arguments) or 0
+    try:
+        result: int = arguments.run(arguments) or 0
+    except TriplaneError as error:
+        print(f"triplane: {error}", file=sys.stderr)
+        return 1
     return result
 
 

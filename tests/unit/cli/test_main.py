@@ -46,3 +46,8 @@ def test_wrong_usage_exits_with_2() -> None:
     with pytest.raises(SystemExit) as error:
         main(["deploy-everything"])
     assert error.value.code == 2
+
+
+def test_an_error_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["sandbox", "status", "--home", str(tmp_path)]) == 1
+    assert capsys.readouterr().err.startswith("triplane: there is no sandbox in")
