@@ -49,5 +49,5 @@ def test_wrong_usage_exits_with_2() -> None:
 
 
 def test_an_error_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["sandbox", "status", "--home", str(tmp_path)]) == 1
+    assert main(["sandbox", "env", "--home", str(tmp_path)]) == 1
     assert capsys.readouterr().err.startswith("triplane: there is no sandbox in")
