@@ -111,7 +111,7 @@ def open_stack(tmp_path: Path, cloud_env: dict[str, str]) -> Iterator[Callable[[
 
 
 def damage_aws(stack: Stack) -> dict[str, str]:
-    """Somebody changes a tag of the network and opens a subnet's addresses; a gateway's route disappears."""
+    """Somebody changes a tag of the network and a switch of a subnet, and deletes the way to the internet."""
     from triplane.clouds import aws
 
     ec2 = aws.client("ec2", "aws_default", "eu-west-1")

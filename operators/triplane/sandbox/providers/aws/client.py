@@ -17,8 +17,8 @@ from xml.etree import ElementTree
 from triplane.sandbox.providers.http import Reply, Request, send
 from triplane.sandbox.providers.schema import CloudError, NotFound, State
 
-GLOBAL = {"iam": ("iam.amazonaws.com", "us-east-1"), "sts": ("sts.amazonaws.com", "us-east-1")}
-VERSIONS = {"ec2": "2016-11-15", "iam": "2010-05-08", "rds": "2014-10-31", "sts": "2011-06-15"}
+GLOBAL = {"iam": ("iam.amazonaws.com", "us-east-1")}
+VERSIONS = {"ec2": "2016-11-15", "iam": "2010-05-08", "rds": "2014-10-31"}
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,6 @@ class Aws:
         md5 = hashlib.md5(body, usedforsecurity=False).digest()
         headers = {"content-md5": base64.b64encode(md5).decode()} if body else {}
         return self._send("s3", method, path, query, body, headers)
-
-    def account(self) -> str:
-        """The account's number."""
-        return text(self.query("sts", "GetCallerIdentity"), ".//Account")
 
     def _send(
         self,
