@@ -229,7 +229,6 @@ def test_on_kill_stops_the_build(environ: dict[str, str], context: Path, storage
     killer.join()
 
 
-@pytest.mark.xfail(reason="the guardian does not yet end what a stopped tool leaves behind", strict=False)
 def test_a_stopped_build_leaves_no_step_running(
     environ: dict[str, str], context: Path, storage: Path
 ) -> None:

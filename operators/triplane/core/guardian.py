@@ -38,6 +38,7 @@ def main(argv: list[str]) -> int:
         return 127
     _watch(process, int(lifeline), int(stop_signal), float(grace))
     code = process.wait()
+    _kill_group(process.pid)  # what the tool left behind, such as the steps of a build that was stopped
     return 128 - code if code < 0 else code
 
 

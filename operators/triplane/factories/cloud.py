@@ -47,6 +47,7 @@ def freeze_task(build: Build, **conf: str) -> FreezeOperator:
         folder=str(build.folder),
         spec_file=build.file.name,
         spec=build.digest,
+        multiple_outputs=True,
         revision="{{ params.revision }}",
         **conf,
     )

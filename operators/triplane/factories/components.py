@@ -16,7 +16,7 @@ from triplane.factories.values import per_environment, secret_reference
 from triplane.images.operators import ImageBuildOperator, ImagePushOperator
 from triplane.kubernetes.operators import HelmPlanOperator, HelmUpgradeOperator, ImageParityOperator
 from triplane.serverless.operators import ServerlessDeployOperator, ServerlessPlanOperator
-from triplane.spec.model import AwsCloud, AzureCloud, CloudRunFunction, GcpCloud
+from triplane.spec.model import AnyCloud, AwsCloud, AzureCloud, CloudRunFunction, GcpCloud
 from triplane.terraform.backends import state_key
 from triplane.terraform.operators import TerraformApplyOperator, TerraformPlanOperator
 
@@ -141,8 +141,18 @@ def stack_options(build: Build, cloud: str, name: str) -> dict[str, Any]:
         "backend": backend,
         "cloud": cloud,
         "cloud_conn_id": spec.connection,
-        "cloud_options": {"region": spec.region} if isinstance(spec, AwsCloud) else {},
+        "cloud_options": _credential_options(spec),
     }
+
+
+def _credential_options(spec: AnyCloud) -> dict[str, str]:
+    match spec:
+        case AwsCloud():
+            return {"region": spec.region}
+        case GcpCloud():
+            return {"region": spec.region, "project": spec.project}
+        case AzureCloud():
+            return {}
 
 
 def charts(build: Build, cloud: str, frozen: Any, pushed: Mapping[str, Any]) -> list[Component]:

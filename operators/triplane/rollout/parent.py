@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, DagRunState
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from triplane import settings
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 
 ENDED_WELL = "success"
 ENDED_BADLY = "failed"
+
+
+def run_state(context: Context, dag_id: str, run_id: str) -> str | None:
+    """``queued``, ``running``, ``success`` or ``failed``; None if there is no such run."""
+    instance: Any = context["task_instance"]
+    if not instance.get_dr_count(dag_id=dag_id, run_ids=[run_id]):
+        return None
+    return str(DagRunState(instance.get_dagrun_state(dag_id=dag_id, run_id=run_id)).value)
 
 
 class ChildRunOperator(BaseOperator):
@@ -84,10 +92,7 @@ class ChildRunOperator(BaseOperator):
         return self._result()
 
     def _state(self, context: Context) -> str | None:
-        instance: Any = context["task_instance"]
-        if not instance.get_dr_count(dag_id=self.child_dag_id, run_ids=[self.child_run_id]):
-            return None
-        return str(instance.get_dagrun_state(dag_id=self.child_dag_id, run_id=self.child_run_id))
+        return run_state(context, self.child_dag_id, self.child_run_id)
 
     def _start(self, *, again: bool) -> None:
         from airflow.sdk.exceptions import ErrorType
@@ -197,17 +202,15 @@ class ReportOperator(BaseOperator):
         return rows
 
     def _planned(self, context: Context) -> list[dict[str, Any]]:
-        instance: Any = context["task_instance"]
         for cloud, child in self.clouds.items():
-            found = instance.get_dr_count(dag_id=child["dag_id"], run_ids=[child["plan_run_id"]])
-            state = found and instance.get_dagrun_state(dag_id=child["dag_id"], run_id=child["plan_run_id"])
+            state = run_state(context, child["dag_id"], child["plan_run_id"])
             if state != ENDED_WELL:
                 raise AirflowFailException(f"{cloud} was not planned: its run is {state or 'missing'}")
         return []
 
     def _rows(self, context: Context, cloud: str, child: Mapping[str, Any]) -> list[dict[str, Any]]:
         instance: Any = context["task_instance"]
-        found = instance.get_dr_count(dag_id=child["dag_id"], run_ids=[child["run_id"]])
+        found = run_state(context, child["dag_id"], child["run_id"])
         states: Mapping[str, Any] = {}
         if found:
             all_states = instance.get_task_states(dag_id=child["dag_id"], run_ids=[child["run_id"]])

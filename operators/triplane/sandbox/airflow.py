@@ -83,6 +83,11 @@ class LocalAirflow:
                 time.sleep(0.1)
         self._process = None
 
+    @property
+    def pid(self) -> int | None:
+        """The leader of its process group, None if it is not running."""
+        return self._process.pid if self._process else None
+
     def api(self, user: str = "admin") -> AirflowApi:
         """A client that is signed in as ``user``."""
         return AirflowApi(self.url, user, self.password(user))
@@ -92,9 +97,15 @@ class LocalAirflow:
         return str(json.loads(self._passwords.read_text())[user])
 
     def wait_for_dags(self, *dag_ids: str) -> None:
-        """Wait until these DAGs are known and unpaused."""
+        """Wait until these DAGs are parsed. :raises AirflowError: a DAG file cannot be imported"""
         api = self.api()
-        self._wait_until(lambda: set(dag_ids) <= api.dags(), f"parse {', '.join(dag_ids)}")
+
+        def parsed() -> bool:
+            if errors := api.get("/importErrors")["import_errors"]:
+                raise AirflowError("\n".join(f"{e['filename']}: {e['stack_trace']}" for e in errors))
+            return set(dag_ids) <= api.dags()
+
+        self._wait_until(parsed, f"parse {', '.join(dag_ids)}")
 
     def _environ(self, dags: Path, platform: Path) -> dict[str, str]:
         settings = {

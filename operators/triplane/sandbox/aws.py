@@ -47,6 +47,7 @@ class AwsPart:
                 "PYTHONPATH": str(directory / "python"),
                 "PYTHONDONTWRITEBYTECODE": "1",
                 "MOTO_ACCOUNT_ID": ACCOUNT,
+                "MOTO_IAM_LOAD_MANAGED_POLICIES": "true",
                 "AWS_ACCESS_KEY_ID": ACCESS_KEY,
                 "AWS_SECRET_ACCESS_KEY": "unused",
                 "AWS_DEFAULT_REGION": REGION,

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk import DagRunState
 from airflow.sdk.exceptions import AirflowException, AirflowSkipException, TaskDeferred
 
 from triplane.rollout.parent import ChildRunOperator
@@ -21,8 +22,8 @@ class Children:
     def get_dr_count(self, dag_id: str, run_ids: list[str]) -> int:
         return sum(run_id in self.states for run_id in run_ids)
 
-    def get_dagrun_state(self, dag_id: str, run_id: str) -> str:
-        return self.states[run_id]
+    def get_dagrun_state(self, dag_id: str, run_id: str) -> DagRunState:
+        return DagRunState(self.states[run_id])
 
     def send(self, message: Any) -> Any:
         self.started.append(message)
