@@ -6,22 +6,22 @@ import fcntl
 import io
 import json
 import os
-import tarfile
 import tempfile
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.configuration import conf
 
-from triplane.core.approval import Decision, check_keys, verify
 from triplane.core.change import ChangeSet, ComponentChange
 from triplane.core.digest import canonical_json
 from triplane.core.errors import InputError, RefusedError
-from triplane.core.ledger import Ledger
-from triplane.core.redact import Redactor
-from triplane.core.store import ArtifactStore
+
+if TYPE_CHECKING:
+    from triplane.core.ledger import Ledger
+    from triplane.core.redact import Redactor
+    from triplane.core.store import ArtifactStore
 
 SECTION = "triplane"
 SECRET_KINDS = ("variable", "connection")
@@ -30,16 +30,22 @@ _secrets: set[str] = set()
 
 def artifact_store() -> ArtifactStore:
     """The store at ``[triplane] artifact_store``, encrypted with ``[triplane] artifact_key``."""
+    from triplane.core.store import ArtifactStore
+
     return ArtifactStore(_root(), _keys("artifact_key"))
 
 
 def ledger(scope: str) -> Ledger:
     """The ledger of ``<environment>/<cloud>``."""
+    from triplane.core.ledger import Ledger
+
     return Ledger(_root(), scope)
 
 
 def signing_keys() -> list[str]:
     """The keys that sign and check decisions, the newest first; only workers need them."""
+    from triplane.core.approval import check_keys
+
     return list(check_keys(_keys("signing_key")))
 
 
@@ -51,6 +57,8 @@ def platform_file() -> Path:
 
 def redactor() -> Redactor:
     """Knows every secret that this process has resolved so far."""
+    from triplane.core.redact import Redactor
+
     return Redactor(_secrets)
 
 
@@ -96,6 +104,8 @@ def lookup(scope: str) -> Callable[[str], Any]:
 
 def source_dir(source: str) -> Path:
     """The frozen source of this digest, unpacked in a private cache; treat it as read-only."""
+    import tarfile
+
     base = Path(tempfile.gettempdir()) / f"triplane-{os.getuid()}"
     base.mkdir(mode=0o700, exist_ok=True)
     if base.stat().st_uid != os.getuid() or base.stat().st_mode & 0o077:
@@ -133,6 +143,8 @@ def authorized_change(
 
     :raises RefusedError: not approved, expired, for another run or other content, or tampered with
     """
+    from triplane.core.approval import Decision, verify
+
     found = get_change_set(change_set)
     value = json.loads(authorization) if isinstance(authorization, str) else (authorization or {})
     decisions = [Decision.from_json(item) for item in value.get("decisions") or []]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.standard.operators.hitl import HITLOperator
+from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
 
 from triplane import settings
@@ -21,7 +21,7 @@ APPROVE = "Approve"
 REJECT = "Reject"
 
 
-class ApprovalSensor(HITLOperator):
+class ApprovalSensor(BaseOperator):
     """Ask one person to approve change sets, and sign the answer.
 
     The task parks in ``awaiting_input``. It shows what would change in each cloud, with the digests, and
@@ -38,7 +38,7 @@ class ApprovalSensor(HITLOperator):
 
     def __init__(self, *, change_sets: Any, vote: int = 0, **kwargs: Any) -> None:
         kwargs.setdefault("retries", 0)
-        super().__init__(subject="Approve the change sets", options=[APPROVE, REJECT], **kwargs)
+        super().__init__(**kwargs)
         self.change_sets = change_sets
         self.vote = vote
 
@@ -120,7 +120,7 @@ class ApprovalSensor(HITLOperator):
         stored: Any = SUPERVISOR_COMMS.send(
             CreateHITLDetailPayload(
                 ti_id=task_instance.id,
-                options=self.options,
+                options=[APPROVE, REJECT],
                 subject=subject,
                 body=body,
                 params={"digest": param.serialize()},

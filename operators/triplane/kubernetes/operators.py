@@ -13,18 +13,18 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from triplane import settings
-from triplane.core import process
 from triplane.core.change import ComponentChange, Result
 from triplane.core.digest import digest_tree
 from triplane.core.errors import InputError, RefusedError, TerminalError, ToolError, TriplaneError
 from triplane.core.references import resolve
-from triplane.kubernetes import kubectl
-from triplane.kubernetes.deploy import Deployment
-from triplane.kubernetes.helm import Helm, Observed, Release, unreachable
-from triplane.kubernetes.plan import Image, Written, plan
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from triplane.kubernetes import kubectl
+    from triplane.kubernetes.deploy import Deployment
+    from triplane.kubernetes.helm import Helm, Observed
+    from triplane.kubernetes.plan import Written
 
 IMAGE = "image."
 
@@ -111,7 +111,9 @@ class HelmOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Stop Helm; it marks the release as failed."""
-        process.stop_all()
+        from triplane.core.process import stop_all
+
+        stop_all()
 
     def chart(self) -> Path:
         """The chart's folder."""
@@ -122,6 +124,9 @@ class HelmOperator(BaseOperator):
 
     def written(self, images: Mapping[str, str]) -> Written:
         """The release as it was written."""
+        from triplane.kubernetes.helm import Release
+        from triplane.kubernetes.plan import Image, Written
+
         return Written(
             release=Release(self.release, self.namespace),
             cluster=f"{self.cloud}/{self.cluster or self.conn_id}",
@@ -134,6 +139,7 @@ class HelmOperator(BaseOperator):
     def opened(self) -> Iterator[Helm]:
         """Helm, talking to the cluster."""
         from triplane.clouds.kubeconfig import kubeconfig
+        from triplane.kubernetes.helm import Helm
 
         options = {"region": self.region, "project": self.project, "resource_group": self.resource_group}
         cluster = resolve(self.cluster, settings.lookup(self.scope))
@@ -149,6 +155,8 @@ class HelmPlanOperator(HelmOperator):
     """
 
     def work(self, context: Context) -> dict[str, Any]:
+        from triplane.kubernetes.plan import plan
+
         written = self.written(self.images)
         change = plan(
             self.address, written, self._observe(), settings.lookup(self.scope), settings.redactor()
@@ -160,6 +168,7 @@ class HelmPlanOperator(HelmOperator):
 
     def _observe(self) -> Observed:
         from triplane.clouds.kubeconfig import ClusterNotFound
+        from triplane.kubernetes.helm import Observed, Release
 
         try:
             resolve(self.cluster, settings.lookup(self.scope))
@@ -201,6 +210,8 @@ class HelmUpgradeOperator(HelmOperator):
         self.authorization = authorization
 
     def work(self, context: Context) -> dict[str, Any]:
+        from triplane.kubernetes.deploy import Deployment
+
         begin = time.monotonic()
         approved = self._approved(context)
         written = self.written(self.images or _images(approved))
@@ -285,6 +296,8 @@ class ImageParityOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, dict[str, str]]:
         """Read every cluster, then compare."""
+        from triplane.kubernetes import kubectl
+
         with airflow_errors(f"parity of {self.namespace}/{self.release}"):
             serving = {name: self._read(**options) for name, options in self.clusters.items()}
             found = kubectl.same_everywhere(self.release, serving)
@@ -294,12 +307,15 @@ class ImageParityOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Stop kubectl."""
-        process.stop_all()
+        from triplane.core.process import stop_all
+
+        stop_all()
 
     def _read(
         self, *, cloud: str, conn_id: str, cluster: str = "", scope: str = "", **options: str | None
     ) -> kubectl.Serving:
         from triplane.clouds.kubeconfig import kubeconfig
+        from triplane.kubernetes import kubectl
 
         name = resolve(cluster, settings.lookup(scope))
         with kubeconfig(cloud, conn_id, name, **options) as path:
@@ -347,6 +363,8 @@ def airflow_errors(what: str) -> Iterator[None]:
     except TerminalError as error:
         raise AirflowFailException(f"{what}: {error}") from error
     except ToolError as error:
+        from triplane.kubernetes.helm import unreachable
+
         kind = AirflowException if unreachable(error) else AirflowFailException
         raise kind(f"{what}: {error}") from error
     except TriplaneError as error:

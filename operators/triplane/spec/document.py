@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+# libyaml is many times as fast; not every build of PyYAML has it.
+_FastLoader: type[Any] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Location = tuple[str | int, ...]
 """Keys and indexes from the top: ``("clouds", "aws", "stacks", "network", "after", 0)``."""
 
@@ -77,7 +79,13 @@ class Document:
         return found if offset < 0 else Problem(self.file, found.line, offset + 1, message, hint)
 
     def _read(self, text: str) -> None:
-        loader = yaml.SafeLoader(text)
+        try:
+            self._construct(_FastLoader(text))
+        except yaml.YAMLError:  # the Python loader says better what is wrong, and the same everywhere
+            self.problems.clear()
+            self._construct(yaml.SafeLoader(text))
+
+    def _construct(self, loader: Any) -> None:
         try:
             self._root = loader.get_single_node()
             if self._root is None:

@@ -62,6 +62,9 @@ SourcePath = Annotated[str, AfterValidator(_inside)]
 
 
 class Value(BaseModel):
-    """Immutable, and a key that it does not know is an error."""
+    """Immutable, and a key that it does not know is an error.
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    Validators are built when they are first used: only that of the whole platform ever is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)

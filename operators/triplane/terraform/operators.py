@@ -13,27 +13,18 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from triplane import clouds, settings
-from triplane.core import process
 from triplane.core.change import ComponentChange, Result, Risk
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, RefusedError, TerminalError, TriplaneError
 from triplane.core.references import resolve
-from triplane.terraform import apply, cli, workspace
-from triplane.terraform.backends import backend_config
-from triplane.terraform.cli import Terraform
-from triplane.terraform.plan import Plan, State
-from triplane.terraform.stack import (
-    Planned,
-    Source,
-    Stack,
-    check_binds,
-    is_secret,
-    read_change,
-    variables_digest,
-)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from triplane.terraform.apply import Attempt
+    from triplane.terraform.cli import Terraform
+    from triplane.terraform.plan import Plan, State
+    from triplane.terraform.stack import Planned, Source, Stack
 
 
 class TerraformOperator(BaseOperator):
@@ -98,10 +89,12 @@ class TerraformOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Do the operator's work. A retry is allowed only where it can help."""
+        from triplane.terraform.cli import ApplyError
+
         try:
             return self.work(context)
         except TriplaneError as error:
-            begun = isinstance(error, cli.ApplyError) and error.started
+            begun = isinstance(error, ApplyError) and error.started
             if begun or isinstance(error, TerminalError):
                 raise AirflowFailException(f"{self.address}: {error}") from error
             raise AirflowException(f"{self.address}: {error}") from error
@@ -112,20 +105,28 @@ class TerraformOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """Interrupt Terraform: it saves the state and frees the lock."""
-        process.stop_all()
+        from triplane.core.process import stop_all
+
+        stop_all()
 
     def stack_source(self) -> Source:
         """Where the stack's HCL is."""
+        from triplane.terraform.stack import Source
+        from triplane.terraform.workspace import split
+
         if self.source:
             return Source(root=settings.source_dir(self.source), stack=self.path, frozen=self.source)
-        root, stack = workspace.split(self.path)
+        root, stack = split(self.path)
         return Source(root=root, stack=stack)
 
     def opened(
         self, source: Source, secrets: Mapping[str, str], *, lock: bytes | None = None
     ) -> AbstractContextManager[Stack]:
         """The stack in an initialized working copy."""
-        env = cli.environment(self._credentials(), secrets)
+        from triplane.terraform.backends import backend_config
+        from triplane.terraform.cli import Terraform, environment
+
+        env = environment(self._credentials(), secrets)
 
         def terraform(directory: Path) -> Terraform:
             return Terraform(
@@ -146,6 +147,8 @@ class TerraformOperator(BaseOperator):
 
     def secret_variables(self) -> dict[str, str]:
         """Variables that hold a secret, resolved and masked from now on."""
+        from triplane.terraform.stack import is_secret
+
         secret = {name: value for name, value in self.variables.items() if is_secret(value)}
         values = resolve(secret, settings.lookup(self.scope))
         return {
@@ -155,6 +158,8 @@ class TerraformOperator(BaseOperator):
 
     def plain_variables(self) -> dict[str, Any]:
         """All other variables, resolved."""
+        from triplane.terraform.stack import is_secret
+
         plain = {name: value for name, value in self.variables.items() if not is_secret(value)}
         return dict(resolve(plain, settings.lookup(self.scope)))
 
@@ -167,6 +172,8 @@ class TerraformOperator(BaseOperator):
 
     def inputs(self, source: Source, *, destroy: bool) -> dict[str, str | int]:
         """Digests of all that a plan is made of besides the state: an approval binds them."""
+        from triplane.terraform.stack import variables_digest
+
         return {
             "source": source.digest(),
             "variables": variables_digest(self.variables, destroy=destroy),
@@ -274,6 +281,9 @@ class TerraformApplyOperator(TerraformOperator):
 
     def work(self, context: Context) -> dict[str, Any]:
         """Check the approval against what is here, then apply."""
+        from triplane.terraform.plan import State
+        from triplane.terraform.stack import check_binds
+
         started = time.monotonic()
         approved = self._approved(context)
         if not approved.changed:
@@ -289,6 +299,8 @@ class TerraformApplyOperator(TerraformOperator):
         return self._result(summary, state, started, changed=state.serial != approved.binds["serial"])
 
     def _approved(self, context: Context) -> ComponentChange:
+        from triplane.terraform.stack import read_change
+
         if self.change_set:
             return settings.authorized_change(context, self.address, self.change_set, self.authorization)
         change = read_change(self.change)
@@ -298,6 +310,8 @@ class TerraformApplyOperator(TerraformOperator):
 
     def _apply(self, stack: Stack, approved: ComponentChange, context: Context) -> tuple[State, str]:
         """The state afterwards, and what was done."""
+        from triplane.terraform import apply
+
         run = context["dag_run"]
         run_name = f"{run.dag_id}/{run.run_id}"
         deferred = approved.action == "deferred"
@@ -317,9 +331,7 @@ class TerraformApplyOperator(TerraformOperator):
         plan = stack.fetch(str(approved.binds["plan"]), settings.artifact_store())
         return self._once(stack, plan, attempt, str(approved.binds["plan"])), approved.summary
 
-    def _apply_fresh(
-        self, stack: Stack, approved: ComponentChange, attempt: apply.Attempt
-    ) -> tuple[State, str]:
+    def _apply_fresh(self, stack: Stack, approved: ComponentChange, attempt: Attempt) -> tuple[State, str]:
         planned = stack.make_plan(self.plain_variables(), destroy=self.destroy)
         show(self, planned.plan)
         self._check_fresh(approved, planned)
@@ -329,6 +341,8 @@ class TerraformApplyOperator(TerraformOperator):
         return self._once(stack, planned.path, attempt, kept["plan"]), planned.summary
 
     def _check_fresh(self, approved: ComponentChange, planned: Planned) -> None:
+        from triplane.terraform.stack import check_binds
+
         ceiling = Risk.parse(str(approved.binds["ceiling"]))
         if planned.risk > ceiling:
             raise RefusedError(
@@ -338,15 +352,18 @@ class TerraformApplyOperator(TerraformOperator):
             )
         check_binds(approved, {"lineage": planned.state.lineage, "serial": planned.state.serial})
 
-    def _once(self, stack: Stack, plan: Path, attempt: apply.Attempt, plan_digest: str) -> State:
+    def _once(self, stack: Stack, plan: Path, attempt: Attempt, plan_digest: str) -> State:
+        from triplane.terraform import apply
+        from triplane.terraform.cli import ApplyError, LockedError
+
         ledger = settings.ledger(self.scope)
         apply.begin(ledger, attempt, plan=plan_digest)
         try:
             stack.terraform.apply(plan)
-        except (cli.LockedError, TerminalError):
+        except (LockedError, TerminalError):
             ledger.append(apply.NOT_STARTED, attempt.body())
             raise
-        except cli.ApplyError as error:
+        except ApplyError as error:
             ledger.append(apply.FAILED if error.started else apply.NOT_STARTED, attempt.body())
             raise
         state = stack.terraform.pull()
@@ -400,5 +417,7 @@ def show(operator: TerraformOperator, plan: Plan) -> None:
 
 
 def _pending(value: Any) -> bool:
+    from triplane.terraform.stack import read_change
+
     change = read_change(value)
     return change is not None and change.changed
