@@ -97,12 +97,12 @@ def _tasks(build: Build, cloud: str) -> None:
         cloud=cloud,
         environment=components.ENVIRONMENT,
         action="{{ params.action }}",
-        change_sets=change_set.output["change_sets"],
+        change_sets="{{ ti.xcom_pull(task_ids='change_set', key='change_sets') | tojson }}",
         approved="{{ params.approved | tojson }}",
         multiple_outputs=True,
         trigger_rule="none_failed",
     )
-    approval >> authorize
+    [change_set, approval] >> authorize
     RecordOperator(
         task_id="record",
         cloud=cloud,

@@ -91,7 +91,7 @@ class AuthorizeOperator(BaseOperator):
     :param cloud: ``aws``, ``gcp`` or ``azure``
     :param environment: the environment (templated)
     :param action: ``plan``, ``deploy`` or ``apply`` (templated)
-    :param change_sets: cloud -> digest, from this run's own planning (templated)
+    :param change_sets: cloud -> digest, from this run's own planning, or its JSON (templated)
     :param approved: for ``apply``: ``{change_set, dag_id, run_id}``: the digest (or cloud -> digest) and the
         run that holds the approval (templated)
     :param approval_task_id: the approval task, in this run or in the approving one
@@ -162,16 +162,16 @@ class AuthorizeOperator(BaseOperator):
     def _approved(self, run: Any) -> tuple[str, str, str]:
         """The change set's digest, and the DAG and run in which people were asked about it."""
         if self.action == "deploy":
-            return self.change_sets[self.cloud], run.dag_id, run.run_id
-        self.approved = json.loads(self.approved) if isinstance(self.approved, str) else self.approved
-        if not isinstance(self.approved, Mapping) or not self.approved.get("change_set"):
+            return str(_plain(self.change_sets)[self.cloud]), run.dag_id, run.run_id
+        approved = _plain(self.approved)
+        if not isinstance(approved, Mapping) or not approved.get("change_set"):
             raise AirflowFailException(
                 "action apply needs conf approved={change_set, dag_id, run_id} of an approved run; "
                 "use action deploy to plan, ask and apply in one run"
             )
-        change_set = self.approved["change_set"]
+        change_set = approved["change_set"]
         digest = change_set.get(self.cloud) if isinstance(change_set, Mapping) else change_set
-        return str(digest), self.approved.get("dag_id", run.dag_id), self.approved.get("run_id", run.run_id)
+        return str(digest), approved.get("dag_id", run.dag_id), approved.get("run_id", run.run_id)
 
     def _decisions(self, context: Context, dag_id: str, run_id: str, needed: int) -> list[Decision]:
         found = [
@@ -220,6 +220,11 @@ class RecordOperator(BaseOperator):
 def questions(change_sets: Mapping[str, str], needed: int) -> list[dict[str, Any]]:
     """The arguments of one approval sensor for each of the ``needed`` votes."""
     return [{"vote": vote, "change_sets": dict(change_sets)} for vote in range(needed)]
+
+
+def _plain(value: Any) -> Any:
+    """A templated value: rendered templates are JSON, values given by hand are what they are."""
+    return json.loads(value) if isinstance(value, str) else value
 
 
 def _run(context: Context) -> Any:
