@@ -13,7 +13,6 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from triplane import settings
 from triplane.core.errors import ToolError, ToolTimeout, TransientError, TriplaneError
-from triplane.core.process import private_dir, stop_all
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -81,6 +80,7 @@ class ImageBuildOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, str]:
         """Build, or find what was built before."""
+        from triplane.core.process import private_dir
         from triplane.images.builders import BuildRequest
         from triplane.images.context import build_key, stage
         from triplane.images.layout import find_key
@@ -178,6 +178,7 @@ class ImagePushOperator(BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Push unless it is there."""
+        from triplane.core.process import private_dir
         from triplane.images.reference import Reference
         from triplane.images.registries import Registry, write_auth
 
@@ -195,6 +196,8 @@ class ImagePushOperator(BaseOperator):
 
     def on_kill(self) -> None:
         """End the push; what was sent so far is taken up by the next one."""
+        from triplane.core.process import stop_all
+
         self.killed = True
         stop_all()
 

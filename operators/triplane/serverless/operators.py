@@ -18,21 +18,12 @@ from triplane.core.change import ComponentChange, Result, State
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, RefusedError, TerminalError, TriplaneError
 from triplane.core.references import references, resolve
-from triplane.serverless import package
-from triplane.serverless.target import (
-    UNKNOWN,
-    DeployFailed,
-    Desired,
-    Observed,
-    Target,
-    binds,
-    check_options,
-    decide,
-    plan,
-)
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from triplane.serverless.package import Package
+    from triplane.serverless.target import Desired, Observed, Target
 
 SECRETS = ("variable.", "connection.")
 
@@ -188,6 +179,8 @@ class ServerlessOperator(BaseOperator):
 
         Unless ``strict``, the output of a stack that was not applied yet is ``UNKNOWN``.
         """
+        from triplane.serverless.target import Desired
+
         options = {key: value for key, value in self.options.items() if value is not None}
         written = {"target": self.target, "environment": dict(self.environment), "options": options}
         built = self._package() if self.path else None
@@ -205,7 +198,9 @@ class ServerlessOperator(BaseOperator):
             options=_resolved(options, lookup, strict=strict),
         )
 
-    def _package(self) -> package.Package:
+    def _package(self) -> Package:
+        from triplane.serverless import package
+
         root = settings.source_dir(self.source) if self.source else Path()
         return package.build(root / str(self.path))
 
@@ -217,6 +212,8 @@ class ServerlessPlanOperator(ServerlessOperator):
     """
 
     def work(self, context: Context) -> dict[str, Any]:
+        from triplane.serverless.target import check_options, plan
+
         target = self.connect()
         desired = self.desired(image=self.image, strict=False)
         check_options(target, desired)
@@ -258,6 +255,8 @@ class ServerlessDeployOperator(ServerlessOperator):
         self.authorization = authorization
 
     def work(self, context: Context) -> dict[str, Any]:
+        from triplane.serverless.target import check_options, decide
+
         begin = time.monotonic()
         approved = self._approved(context)
         if approved and not approved.changed:
@@ -277,6 +276,8 @@ class ServerlessDeployOperator(ServerlessOperator):
     def _deploy(
         self, context: Context, target: Target, desired: Desired, observed: Observed | None, begin: float
     ) -> dict[str, Any]:
+        from triplane.serverless.target import DeployFailed
+
         if desired.package is not None:
             settings.artifact_store().put(desired.package)
         try:
@@ -314,6 +315,8 @@ class ServerlessDeployOperator(ServerlessOperator):
 
 def check(approved: ComponentChange, desired: Desired) -> None:
     """:raises RefusedError: what would be deployed is not what was approved"""
+    from triplane.serverless.target import binds
+
     actual = binds(desired)
     differing = sorted(name for name, value in actual.items() if approved.binds.get(name) != value)
     if differing:
@@ -324,6 +327,8 @@ def check(approved: ComponentChange, desired: Desired) -> None:
 
 
 def _resolved(values: Mapping[str, Any], lookup: Callable[[str], Any], *, strict: bool) -> dict[str, Any]:
+    from triplane.serverless.target import UNKNOWN
+
     found: dict[str, Any] = {}
     for key, value in values.items():
         try:
@@ -336,6 +341,8 @@ def _resolved(values: Mapping[str, Any], lookup: Callable[[str], Any], *, strict
 
 
 def _text(value: Any) -> Any:
+    from triplane.serverless.target import UNKNOWN
+
     return value if isinstance(value, str) or value is UNKNOWN else json.dumps(value)
 
 
@@ -349,7 +356,6 @@ def _redacted(change: ComponentChange) -> ComponentChange:
 def _airflow_errors(address: str) -> Iterator[None]:
     try:
         yield
-    except (TriplaneError, DeployFailed) as error:
-        terminal = isinstance(error, TerminalError | DeployFailed)
-        kind = AirflowFailException if terminal else AirflowException
+    except TriplaneError as error:
+        kind = AirflowFailException if isinstance(error, TerminalError) else AirflowException
         raise kind(f"{address}: {settings.redactor()(str(error))}") from error

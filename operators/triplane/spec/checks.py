@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -214,5 +213,7 @@ def _strings(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
 
 
 def _closest(word: str, known: Mapping[str, Any] | set[str]) -> str:
+    from difflib import get_close_matches
+
     matches = get_close_matches(word, sorted(known), n=1, cutoff=0.6)
     return f"did you mean '{matches[0]}'?" if matches else ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -84,6 +83,8 @@ def _translate(document: Document, error: ErrorDetails) -> Problem:
 
 
 def _closest(word: str, known: Sequence[str]) -> str:
+    from difflib import get_close_matches
+
     matches = get_close_matches(word, known, n=1, cutoff=0.6)
     return f"did you mean '{matches[0]}'?" if matches else ""
 

@@ -1,7 +1,5 @@
 """``platform.yaml`` as frozen values. Everything a user can write is here and nowhere else."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
@@ -42,7 +40,7 @@ class Environment(Value):
     """One place the platform runs in. ``variables`` are read as ``${env.<name>}``."""
 
     variables: dict[str, Any] = {}
-    approval: Approval = Approval()
+    approval: Annotated[Approval, Field(default_factory=Approval)]
 
 
 class Secret(Value):
