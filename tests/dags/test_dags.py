@@ -28,6 +28,9 @@ HEAVY = (
 
 PARSE = """
 import json, runpy, sys
+import airflow.sdk
+import airflow.sdk.definitions.timetables.interval  # croniter, behind it, runs the program `file`: Airflow's own
+before = set(sys.modules)
 started = []
 sys.addaudithook(lambda event, args: started.append(event) if event in ("subprocess.Popen", "os.fork", "socket.connect") else None)
 dags = [runpy.run_path(path)["dag"] for path in sys.argv[1:]]
@@ -35,7 +38,7 @@ tasks = {
     dag.dag_id: {t.task_id: {"down": sorted(t.downstream_task_ids), "rule": str(getattr(t.trigger_rule, "value", t.trigger_rule)), "type": t.task_type} for t in dag.tasks}
     for dag in dags
 }
-print(json.dumps({"dags": tasks, "modules": sorted(sys.modules), "started": started}))
+print(json.dumps({"dags": tasks, "modules": sorted(set(sys.modules) - before), "started": started}))
 """
 
 
