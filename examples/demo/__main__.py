@@ -73,7 +73,7 @@ def _demo(home: Path, started: list[Any]) -> str:
     say("2. change one service and one stack, and deploy again")
     platform.change_service()
     platform.change_stack()
-    platform.commit("A new greeting, and another tag on the network")
+    platform.commit("Larger events, and another tag on the network")
     second = _deploy(airflow)
     changed = [row for row in second if row["state"] == "deployed"]
     expected = {("aws", "stack/network"), *((cloud, "chart/ingest") for cloud in ("aws", "gcp", "azure"))}

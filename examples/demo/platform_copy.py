@@ -31,9 +31,8 @@ class PlatformCopy:
         return self._git("rev-parse", "HEAD").strip()
 
     def change_service(self) -> None:
-        """Give the service ``ingest`` something new to serve."""
-        page = self.folder / "services" / "ingest" / "VERSION"
-        page.write_text("2\n")
+        """Let the service ``ingest`` take larger events."""
+        self.replace("services/ingest/www/cgi-bin/events", "limit=65536", "limit=131072")
 
     def change_stack(self) -> None:
         """Put one more tag on the AWS network."""

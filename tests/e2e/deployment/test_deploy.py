@@ -21,7 +21,7 @@ XCOM = "/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries"
 def pending(installation: Installation, deployed: str) -> str:
     """A run with changes in all clouds whose approval was faked in every way; it stays unapproved."""
     installation.platform.change_service()
-    installation.platform.commit("Another greeting")
+    installation.platform.commit("Larger events")
     run_id = installation.start()
     installation.alice.wait_for_question("deploy", run_id)
     return run_id
