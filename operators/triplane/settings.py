@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.configuration import conf
 
-from triplane.core.change import ChangeSet, ComponentChange
 from triplane.core.digest import canonical_json
 from triplane.core.errors import InputError, RefusedError
 
 if TYPE_CHECKING:
+    from triplane.core.change import ChangeSet, ComponentChange
     from triplane.core.ledger import Ledger
     from triplane.core.redact import Redactor
     from triplane.core.store import ArtifactStore
@@ -125,6 +125,8 @@ def source_dir(source: str) -> Path:
 
 def get_change_set(digest: str) -> ChangeSet:
     """The change set of this digest. :raises RefusedError: it is missing or was changed"""
+    from triplane.core.change import ChangeSet
+
     return ChangeSet.from_json(json.loads(artifact_store().get(digest)))
 
 

@@ -10,12 +10,12 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
 
 from triplane import settings
-from triplane.approval import review
-from triplane.core.approval import Decision, Policy, decision_expiry
-from triplane.core.change import ChangeSet
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from triplane.core.approval import Decision
+    from triplane.core.change import ChangeSet
 
 APPROVE = "Approve"
 REJECT = "Reject"
@@ -44,6 +44,9 @@ class ApprovalSensor(BaseOperator):
 
     def execute(self, context: Context) -> None:
         """Show the change sets and park until somebody answers."""
+        from triplane.approval import review
+        from triplane.core.approval import Policy
+
         change_sets = self._load()
         policy = Policy.from_json(change_sets[0].policy)
         run: Any = context["dag_run"]
@@ -59,6 +62,9 @@ class ApprovalSensor(BaseOperator):
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Check the answer and sign it."""
+        from triplane.approval import review
+        from triplane.core.approval import Policy
+
         if "error" in event:
             raise AirflowFailException("nobody answered in time: the approval expired; start a new run")
         change_sets = self._load()
@@ -90,6 +96,8 @@ class ApprovalSensor(BaseOperator):
     def _decision(
         self, context: Context, event: Mapping[str, Any], change_sets: Sequence[ChangeSet]
     ) -> Decision:
+        from triplane.core.approval import Decision, Policy, decision_expiry
+
         run: Any = context["dag_run"]
         user = event.get("responded_by_user") or {}
         expiries = [

@@ -16,6 +16,7 @@ from typing import Any
 from triplane.core.change import ChangeSet, Risk
 from triplane.core.digest import canonical_json
 from triplane.core.errors import InputError, RefusedError
+from triplane.core.runs import apply_run_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,11 +97,6 @@ class Decision:
 def decision_expiry(decided_at: datetime, policy: Policy) -> str:
     """When a decision made at ``decided_at`` stops to hold."""
     return (decided_at + timedelta(seconds=policy.expires)).isoformat()
-
-
-def apply_run_id(run_id: str, cloud: str) -> str:
-    """The id of the only child run that may apply what parent run ``run_id`` approved for ``cloud``."""
-    return f"{run_id}.{cloud}.apply"
 
 
 def verify(

@@ -133,7 +133,7 @@ def stack_options(build: Build, cloud: str, name: str) -> dict[str, Any]:
     backend = None
     if spec.state is not None:
         key = state_key(build.platform.name, ENVIRONMENT, name)
-        backend = {**spec.state.model_dump(exclude_none=True), "key": key}
+        backend = {**{name: value for name, value in spec.state if value is not None}, "key": key}
     return {
         "path": stack.path,
         "scope": f"{ENVIRONMENT}/{cloud}",

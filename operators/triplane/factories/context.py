@@ -11,7 +11,6 @@ from typing import Any
 from airflow.sdk import Param
 
 from triplane import settings
-from triplane.core.approval import Policy
 from triplane.core.digest import digest_file
 from triplane.spec.load import load
 from triplane.spec.model import Platform
@@ -59,17 +58,7 @@ def _read(file: Path, mtime: int) -> Build:
 
 def policies(platform: Platform) -> dict[str, dict[str, Any]]:
     """Environment -> its approval policy, as the plain values that go into a change set."""
-    found = {}
-    for name, environment in platform.environments.items():
-        approval = environment.approval
-        votes = {risk: getattr(approval, risk) for risk in ("low", "medium", "high", "critical")}
-        found[name] = Policy(
-            votes=votes,
-            expires=approval.expires.total_seconds(),
-            requester_may_approve=approval.requester_may_approve,
-            approvers=approval.approvers,
-        ).to_json()
-    return found
+    return {name: environment.approval.policy() for name, environment in platform.environments.items()}
 
 
 def retries() -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 from airflow.sdk import DAG, Param, TaskGroup
 
 from triplane.approval.sensors import ApprovalSensor
-from triplane.core.approval import apply_run_id
+from triplane.core.runs import apply_run_id
 from triplane.factories.cloud import freeze_task
 from triplane.factories.components import build_image, parity, task_ids
 from triplane.factories.context import Build, spec

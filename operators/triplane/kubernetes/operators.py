@@ -13,7 +13,6 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from triplane import settings
-from triplane.core.change import ComponentChange, Result
 from triplane.core.digest import digest_tree
 from triplane.core.errors import InputError, RefusedError, TerminalError, ToolError, TriplaneError
 from triplane.core.references import resolve
@@ -21,6 +20,7 @@ from triplane.core.references import resolve
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from triplane.core.change import ComponentChange
     from triplane.kubernetes import kubectl
     from triplane.kubernetes.deploy import Deployment
     from triplane.kubernetes.helm import Helm, Observed
@@ -239,6 +239,8 @@ class HelmUpgradeOperator(HelmOperator):
         return self._result(outcome.state, str(outcome.revision), begin)
 
     def _approved(self, context: Context) -> ComponentChange | None:
+        from triplane.core.change import ComponentChange
+
         if self.change_set:
             return settings.authorized_change(context, self.address, self.change_set, self.authorization)
         if not self.change:
@@ -256,6 +258,8 @@ class HelmUpgradeOperator(HelmOperator):
         return AirflowFailException(f"{self.address}: {failure.text}")
 
     def _result(self, state: Any, version: str, begin: float) -> dict[str, Any]:
+        from triplane.core.change import Result
+
         return Result(
             address=self.address,
             version=version,

@@ -10,12 +10,12 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from triplane import settings
-from triplane.core.approval import Decision, Policy, verify
-from triplane.core.change import ChangeSet, ComponentChange, Result
 from triplane.core.errors import TerminalError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from triplane.core.approval import Decision
 
 
 class ChangeSetOperator(BaseOperator):
@@ -58,6 +58,9 @@ class ChangeSetOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Store the change set and say what it holds."""
+        from triplane.core.approval import Policy
+        from triplane.core.change import ChangeSet, ComponentChange
+
         change_set = ChangeSet(
             platform=self.platform,
             environment=self.environment,
@@ -130,6 +133,8 @@ class AuthorizeOperator(BaseOperator):
     def _authorize(self, context: Context) -> dict[str, Any]:
         from datetime import UTC, datetime
 
+        from triplane.core.approval import Policy, verify
+
         run = _run(context)
         digest, dag_id, run_id = self._approved(run)
         change_set = settings.get_change_set(digest)
@@ -174,6 +179,8 @@ class AuthorizeOperator(BaseOperator):
         return str(digest), approved.get("dag_id", run.dag_id), approved.get("run_id", run.run_id)
 
     def _decisions(self, context: Context, dag_id: str, run_id: str, needed: int) -> list[Decision]:
+        from triplane.core.approval import Decision
+
         found = [
             _instance(context).xcom_pull(
                 task_ids=self.approval_task_id, dag_id=dag_id, run_id=run_id, map_indexes=vote
@@ -203,6 +210,8 @@ class RecordOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Record and show the results."""
+        from triplane.core.change import Result
+
         results = [Result.from_json(value).to_json() for value in self.results]
         settings.ledger(f"{self.environment}/{self.cloud}").append(
             "rollout",

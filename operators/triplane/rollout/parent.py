@@ -10,9 +10,6 @@ from airflow.sdk import BaseOperator, DagRunState
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from triplane import settings
-from triplane.core.approval import Policy
-from triplane.core.change import Result
-from triplane.rollout import report
 from triplane.rollout.operators import questions
 
 if TYPE_CHECKING:
@@ -154,6 +151,8 @@ class CollectOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Read each child's change set and make sure that it is of this run's source."""
+        from triplane.core.approval import Policy
+
         instance: Any = context["task_instance"]
         digests: dict[str, str] = {}
         needed = 0
@@ -190,6 +189,8 @@ class ReportOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Collect states and results, show them, fail loudly where something failed."""
+        from triplane.rollout import report
+
         if str(self.planned_only) == "True":
             return self._planned(context)
         rows = [row for cloud, child in self.clouds.items() for row in self._rows(context, cloud, child)]
@@ -209,6 +210,9 @@ class ReportOperator(BaseOperator):
         return []
 
     def _rows(self, context: Context, cloud: str, child: Mapping[str, Any]) -> list[dict[str, Any]]:
+        from triplane.core.change import Result
+        from triplane.rollout import report
+
         instance: Any = context["task_instance"]
         found = run_state(context, child["dag_id"], child["run_id"])
         states: Mapping[str, Any] = {}

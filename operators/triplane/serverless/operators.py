@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,6 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from triplane import settings
-from triplane.core.change import ComponentChange, Result, State
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, RefusedError, TerminalError, TriplaneError
 from triplane.core.references import references, resolve
@@ -22,6 +21,7 @@ from triplane.core.references import references, resolve
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from triplane.core.change import ComponentChange, State
     from triplane.serverless.package import Package
     from triplane.serverless.target import Desired, Observed, Target
 
@@ -292,6 +292,8 @@ class ServerlessDeployOperator(ServerlessOperator):
         return self._result("deployed", deployed.version, begin, **details)
 
     def _approved(self, context: Context) -> ComponentChange | None:
+        from triplane.core.change import ComponentChange
+
         if self.change_set:
             return settings.authorized_change(context, self.address, self.change_set, self.authorization)
         if not self.change:
@@ -303,6 +305,8 @@ class ServerlessDeployOperator(ServerlessOperator):
         self.log.info("%s", settings.redactor()(line))
 
     def _result(self, state: State, version: str, begin: float, **details: str) -> dict[str, Any]:
+        from triplane.core.change import Result
+
         self.log.info("%s: %s, %s serves", self.address, state, version or "nothing")
         return Result(
             address=self.address,
@@ -348,8 +352,7 @@ def _text(value: Any) -> Any:
 
 def _redacted(change: ComponentChange) -> ComponentChange:
     redact = settings.redactor()
-    value = change.to_json()
-    return ComponentChange.from_json({**value, "lines": [redact(line) for line in change.lines]})
+    return replace(change, lines=tuple(redact(line) for line in change.lines))
 
 
 @contextmanager

@@ -35,6 +35,15 @@ class Approval(Value):
             )
         return self
 
+    def policy(self) -> dict[str, Any]:
+        """The same as :class:`triplane.core.approval.Policy` writes it in a change set."""
+        return {
+            "votes": {"low": self.low, "medium": self.medium, "high": self.high, "critical": self.critical},
+            "expires": self.expires.total_seconds(),
+            "requester_may_approve": self.requester_may_approve,
+            "approvers": list(self.approvers),
+        }
+
 
 class Environment(Value):
     """One place the platform runs in. ``variables`` are read as ``${env.<name>}``."""

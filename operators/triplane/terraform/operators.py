@@ -13,7 +13,6 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from triplane import clouds, settings
-from triplane.core.change import ComponentChange, Result, Risk
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, RefusedError, TerminalError, TriplaneError
 from triplane.core.references import resolve
@@ -21,6 +20,7 @@ from triplane.core.references import resolve
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from triplane.core.change import ComponentChange
     from triplane.terraform.apply import Attempt
     from triplane.terraform.cli import Terraform
     from triplane.terraform.plan import Plan, State
@@ -217,6 +217,8 @@ class TerraformPlanOperator(TerraformOperator):
         return change.to_json()
 
     def _planned(self, stack: Stack, binds: dict[str, str | int]) -> ComponentChange:
+        from triplane.core.change import ComponentChange
+
         planned = stack.make_plan(self.plain_variables(), destroy=self.destroy)
         binds |= {"lineage": planned.state.lineage, "serial": planned.state.serial}
         if planned.changed:
@@ -234,6 +236,8 @@ class TerraformPlanOperator(TerraformOperator):
         )
 
     def _deferred(self, stack: Stack, pending: Sequence[str], binds: dict[str, str | int]) -> ComponentChange:
+        from triplane.core.change import ComponentChange
+
         state = stack.terraform.pull()
         ceiling = stack.ceiling(state)
         names = " and ".join(pending)
@@ -341,6 +345,7 @@ class TerraformApplyOperator(TerraformOperator):
         return self._once(stack, planned.path, attempt, kept["plan"]), planned.summary
 
     def _check_fresh(self, approved: ComponentChange, planned: Planned) -> None:
+        from triplane.core.change import Risk
         from triplane.terraform.stack import check_binds
 
         ceiling = Risk.parse(str(approved.binds["ceiling"]))
@@ -371,6 +376,8 @@ class TerraformApplyOperator(TerraformOperator):
         return state
 
     def _result(self, summary: str, state: State, started: float, *, changed: bool) -> dict[str, Any]:
+        from triplane.core.change import Result
+
         result = Result(
             address=self.address,
             version=f"serial {state.serial}",

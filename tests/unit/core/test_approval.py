@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from triplane.core.approval import Decision, Policy, apply_run_id, check_keys, verify
+from triplane.core.approval import Decision, Policy, check_keys, verify
 from triplane.core.change import ChangeSet, ComponentChange, Risk
 from triplane.core.errors import InputError, RefusedError
+from triplane.core.runs import apply_run_id
 
 KEY, OTHER = "k" * 32, "o" * 32
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)

@@ -1,0 +1,8 @@
+"""Names of runs that other runs start."""
+
+from __future__ import annotations
+
+
+def apply_run_id(run_id: str, cloud: str) -> str:
+    """The id of the only child run that may apply what parent run ``run_id`` approved for ``cloud``."""
+    return f"{run_id}.{cloud}.apply"
