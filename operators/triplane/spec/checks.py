@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +26,10 @@ def check(document: Document, source: Path | None) -> list[Problem]:
     return list(_Checks(document, source).all())
 
 
-@dataclass(frozen=True)
 class _Checks:
-    document: Document
-    source: Path | None
+    def __init__(self, document: Document, source: Path | None) -> None:
+        self.document = document
+        self.source = source
 
     def all(self) -> Iterator[Problem]:
         for cloud in CLOUDS:
