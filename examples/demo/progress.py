@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -75,10 +76,12 @@ def _show(api: AirflowApi, dag_id: str, run_id: str, seen: dict[tuple[str, str],
         if api.request("GET", f"/dags/{child_dag}/dagRuns/{child_run}").status_code != 200:
             continue
         for task in api.tasks(child_dag, child_run):
-            _show_task(child_dag, child_run, task, seen)
+            _show_task(api, child_dag, child_run, task, seen)
 
 
-def _show_task(dag: str, run: str, task: dict[str, Any], seen: dict[tuple[str, str], str]) -> None:
+def _show_task(
+    api: AirflowApi, dag: str, run: str, task: dict[str, Any], seen: dict[tuple[str, str], str]
+) -> None:
     name, state = task["task_id"], task["state"]
     key = (run, f"{name}[{task['map_index']}]")
     if state in QUIET or seen.get(key) == state:
@@ -86,3 +89,15 @@ def _show_task(dag: str, run: str, task: dict[str, Any], seen: dict[tuple[str, s
     seen[key] = state
     took = f" in {task['duration']:.1f} s" if state in ENDED and task.get("duration") else ""
     say(f"  {dag:13} {name}: {state.replace('_', ' ')}{took}")
+    if state in ("failed", "up_for_retry"):
+        for reason in reasons(api.logs(dag, run, name, task["try_number"], task["map_index"])):
+            say(f"      {reason}")
+
+
+def reasons(log: str) -> list[str]:
+    """The errors in a task's log: exceptions with their message."""
+    found = []
+    for line in log.splitlines():
+        event = json.loads(line) if line.startswith("{") else {}
+        found += [f"{e['exc_type']}: {e['exc_value']}" for e in event.get("error_detail") or []]
+    return found

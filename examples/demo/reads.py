@@ -1,0 +1,191 @@
+"""Reads the clouds with their own SDKs, beside Triplane: does what it reported really stand there?"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from progress import say
+
+from triplane.sandbox.runtime import Sandbox
+
+PLATFORM = "streaming-platform"
+NAMESPACE = "streaming"
+CLOUDS = ("aws", "gcp", "azure")
+REGION = "eu-west-1"
+STACKS = ("network", "cluster")
+
+
+class Disagreement(Exception):
+    """A read does not agree with the report."""
+
+
+def check_all(sandbox: Sandbox, rows: Sequence[Mapping[str, Any]], environment: str) -> None:
+    """Read everything that ``rows`` speak of. :raises Disagreement: the clouds say something else"""
+    found = {(row["cloud"], row["component"]): row["version"] for row in rows}
+    google, azure = _google(), _azure()
+    serials = {
+        **{("aws", stack): _aws_serial(environment, stack) for stack in STACKS},
+        **{("gcp", stack): _google_serial(google, environment, stack) for stack in STACKS},
+        **{("azure", stack): _azure_serial(azure, environment, stack) for stack in STACKS},
+    }
+    for (cloud, stack), serial in serials.items():
+        _agree(f"{cloud}: state of {stack}", f"serial {serial}", found[cloud, f"stack/{stack}"])
+    digests = {cloud: _releases(sandbox, cloud, found) for cloud in CLOUDS}
+    _agree("the image digests that serve", digests["gcp"], digests["aws"])
+    _agree("the image digests that serve", digests["azure"], digests["aws"])
+    _agree("Lambda alias", _lambda_version(environment), found["aws", "function/webhook"])
+    _agree("Cloud Run traffic", _cloud_run_revision(google, environment), found["gcp", "function/webhook"])
+    _agree("function app", _azure_deployment(azure, environment), found["azure", "function/webhook"])
+    say(
+        f"independent reads agree: {len(serials)} states, {len(digests['aws'])} images on 3 clouds, 3 functions"
+    )
+
+
+def damage(environment: str) -> None:
+    """Change a tag of the AWS network by hand, as somebody in a hurry would."""
+    client = _aws("ec2")
+    filters = [{"Name": "tag:environment", "Values": [environment]}]
+    vpc = client.describe_vpcs(Filters=filters)["Vpcs"][0]["VpcId"]
+    client.create_tags(Resources=[vpc], Tags=[{"Key": "environment", "Value": "changed-by-hand"}])
+    say(f"the tag `environment` of {vpc} is `changed-by-hand` now")
+
+
+def _agree(what: str, read: Any, reported: Any) -> None:
+    if read != reported:
+        raise Disagreement(f"{what}: read {read!r}, reported {reported!r}")
+
+
+def _key(environment: str, stack: str) -> str:
+    return f"{PLATFORM}/{environment}/{stack}"
+
+
+def _aws(service: str) -> Any:
+    import boto3
+
+    connection = json.loads(os.environ["AIRFLOW_CONN_AWS_DEFAULT"])
+    return boto3.client(
+        service,
+        region_name=REGION,
+        aws_access_key_id=connection["login"],
+        aws_secret_access_key=connection["password"],
+    )
+
+
+def _aws_serial(environment: str, stack: str) -> int:
+    key = f"{_key(environment, stack)}.tfstate"
+    body = _aws("s3").get_object(Bucket="streaming-tfstate", Key=key)["Body"].read()
+    return int(json.loads(body)["serial"])
+
+
+def _lambda_version(environment: str) -> str:
+    alias = _aws("lambda").get_alias(FunctionName=f"{PLATFORM}-{environment}-webhook", Name="live")
+    return str(alias["FunctionVersion"])
+
+
+def _google() -> Callable[[str], Any]:
+    from google.auth.transport.requests import AuthorizedSession
+    from google.oauth2 import service_account
+
+    extra = json.loads(os.environ["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"])["extra"]
+    scopes = ["https://www.googleapis.com/auth/cloud-platform"]
+    info = json.loads(extra["keyfile_dict"])
+    session = AuthorizedSession(service_account.Credentials.from_service_account_info(info, scopes=scopes))
+
+    def get(url: str) -> Any:
+        answer = session.get(url)
+        answer.raise_for_status()
+        return answer.json()
+
+    return get
+
+
+def _google_serial(get: Callable[[str], Any], environment: str, stack: str) -> int:
+    name = f"{_key(environment, stack)}/default.tfstate".replace("/", "%2F")
+    return int(
+        get(f"https://storage.googleapis.com/storage/v1/b/streaming-tfstate/o/{name}?alt=media")["serial"]
+    )
+
+
+def _cloud_run_revision(get: Callable[[str], Any], environment: str) -> str:
+    service = f"projects/triplane-sandbox/locations/europe-west1/services/{PLATFORM}-{environment}-webhook"
+    found = get(f"https://run.googleapis.com/v2/{service}")
+    serving = [item for item in found["trafficStatuses"] if item.get("percent")]
+    latest = found["latestReadyRevision"].rpartition("/")[2]
+    return ",".join(item.get("revision", latest).rpartition("/")[2] for item in serving)
+
+
+def _azure() -> tuple[Any, str]:
+    from azure.identity import ClientSecretCredential
+
+    connection = json.loads(os.environ["AIRFLOW_CONN_AZURE_DEFAULT"])
+    extra = connection["extra"]
+    credential = ClientSecretCredential(extra["tenantId"], connection["login"], connection["password"])
+    return credential, extra["subscriptionId"]
+
+
+def _azure_serial(azure: tuple[Any, str], environment: str, stack: str) -> int:
+    from azure.mgmt.storage import StorageManagementClient
+    from azure.storage.blob import BlobClient
+
+    account = "streamingtfstate"
+    keys = StorageManagementClient(*azure).storage_accounts.list_keys("streaming", account)
+    url = f"https://{account}.blob.core.windows.net"
+    blob = BlobClient(
+        url, "tfstate", f"{_key(environment, stack)}.tfstate", credential=keys.keys_property[0].value
+    )
+    return int(json.loads(blob.download_blob().readall())["serial"])
+
+
+def _azure_deployment(azure: tuple[Any, str], environment: str) -> str:
+    import requests
+
+    token = azure[0].get_token("https://management.azure.com/.default").token
+    site = f"{PLATFORM}-{environment}-webhook"
+    url = f"https://{site}.scm.azurewebsites.net/api/deployments/latest"
+    answer = requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=60)
+    answer.raise_for_status()
+    return str(answer.json()["id"])
+
+
+def _releases(sandbox: Sandbox, cloud: str, found: Mapping[tuple[str, str], str]) -> dict[str, str]:
+    """Release -> the image digest that its deployment runs; every digest is in the cloud's registry."""
+    kubeconfig = str(sandbox.home / "kubernetes" / cloud / "admin.kubeconfig")
+    listed = _tool("helm", "list", "--namespace", NAMESPACE, "--output", "json", "--kubeconfig", kubeconfig)
+    serving = {}
+    for release in json.loads(listed):
+        name = release["name"]
+        _agree(f"{cloud}: helm list, {name}", release["revision"], found[cloud, f"chart/{name}"])
+        _agree(f"{cloud}: helm list, {name}", release["status"], "deployed")
+        serving[name] = _image(sandbox, cloud, name, kubeconfig)
+    _agree(f"{cloud}: helm list", sorted(serving), ["ingest", "query"])
+    return serving
+
+
+def _image(sandbox: Sandbox, cloud: str, release: str, kubeconfig: str) -> str:
+    selector = f"app.kubernetes.io/instance={release}"
+    path = "jsonpath={.items[*].spec.template.spec.containers[*].image}"
+    image = _tool(
+        *("kubectl", "get", "deployments", "--namespace", NAMESPACE, "--selector", selector),
+        *("--output", path, "--kubeconfig", kubeconfig),
+    )
+    host, _, rest = image.partition("/")
+    repository, _, digest = rest.partition("@")
+    _agree(f"{host}: digest of {repository}", _registry_digest(sandbox, cloud, repository, digest), digest)
+    return digest
+
+
+def _registry_digest(sandbox: Sandbox, cloud: str, repository: str, digest: str) -> str:
+    import requests
+
+    url = f"http://127.0.0.1:{sandbox.port(f'registry-{cloud}')}/v2/{repository}/manifests/{digest}"
+    answer = requests.head(url, headers={"Accept": "application/vnd.oci.image.manifest.v1+json"}, timeout=30)
+    answer.raise_for_status()
+    return str(answer.headers["Docker-Content-Digest"])
+
+
+def _tool(*argv: str) -> str:
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout
