@@ -5,6 +5,7 @@ The tests share one Airflow and build on each other, in the order of this file.
 
 from __future__ import annotations
 
+import base64
 import time
 from typing import Any
 
@@ -12,6 +13,8 @@ import pytest
 
 from tests.e2e.deployment.conftest import SECRETS, Installation
 from triplane.sandbox.airflow import AirflowApi
+from triplane.sandbox.aws import client
+from triplane.sandbox.kubernetes.api import Api
 
 pytestmark = pytest.mark.timeout(900)
 XCOM = "/dags/{dag}/dagRuns/{run}/taskInstances/{task}/xcomEntries"
@@ -131,6 +134,25 @@ def test_the_requester_may_not_approve(installation: Installation, pending: str)
     )
 
 
+def test_one_cloud_alone_asks_in_its_own_run(installation: Installation, pending: str) -> None:
+    run_id = installation.alice.trigger("deploy_aws", {"environment": "staging", "action": "deploy"})
+    (question,) = installation.alice.wait_for_question("deploy_aws", run_id)
+    assert "chart/ingest" in question["body"]
+    assert installation.bob.answer(question, "Approve").status_code == 200
+    assert installation.alice.wait("deploy_aws", run_id) == "success"
+    results = installation.alice.xcom("deploy_aws", run_id, "record")
+    assert [r["address"] for r in results if r["state"] == "deployed"] == ["aws/chart/ingest"]
+
+
+def test_a_plan_is_a_dry_run(installation: Installation, pending: str) -> None:
+    run_id = installation.start(action="plan")
+    assert installation.alice.wait("deploy", run_id) == "success"
+    assert installation.task("deploy", run_id, "apply.gcp")["state"] == "skipped"
+    assert (
+        installation.alice.request("GET", f"/dags/deploy_gcp/dagRuns/{run_id}.gcp.apply").status_code == 404
+    )
+
+
 def test_a_chart_that_fails_is_rolled_back_and_named(installation: Installation, pending: str) -> None:
     installation.platform.break_chart("aws", "ingest")
     installation.platform.commit("An image that nobody built")
@@ -139,10 +161,31 @@ def test_a_chart_that_fails_is_rolled_back_and_named(installation: Installation,
     assert installation.approve(run_id) == "failed"
     rows = installation.rows(run_id)
     assert rows["aws", "chart/ingest"]["state"] == "rolled_back"
-    assert rows["aws", "chart/ingest"]["version"] == "1"
+    assert rows["aws", "chart/ingest"]["version"] == "2"
     assert {row["state"] for (cloud, _), row in rows.items() if cloud != "aws"} <= {"deployed", "unchanged"}
     log = installation.log("deploy", run_id, "report")
     assert "aws: chart/ingest rolled_back" in log
+
+
+def test_planted_secrets_are_used(installation: Installation, deployed: str) -> None:
+    """Else the next test would look for what was never there."""
+    function = client(installation.sandbox, "lambda").get_function_configuration(
+        FunctionName="streaming-platform-staging-webhook", Qualifier="live"
+    )
+    assert function["Environment"]["Variables"]["TOKEN"] == SECRETS["streaming_webhook_token"]
+    state = client(installation.sandbox, "s3").get_object(
+        Bucket="streaming-tfstate", Key="streaming-platform/staging/cluster.tfstate"
+    )
+    assert SECRETS["streaming_database_password"].encode() in state["Body"].read()
+    kubernetes = Api.of(installation.sandbox.home / "kubernetes" / "aws" / "admin.kubeconfig")
+    secrets = kubernetes.get("/api/v1/namespaces/streaming/secrets")["items"]
+    values = [
+        base64.b64decode(value).decode()
+        for item in secrets
+        for value in item.get("data", {}).values()
+        if item["type"] == "Opaque"
+    ]
+    assert SECRETS["streaming_chart_secret"] in values
 
 
 def test_planted_secrets_are_nowhere(installation: Installation, deployed: str) -> None:
