@@ -1,14 +1,20 @@
-"""Whether an approved plan may be applied now: once, on the state it was made for."""
+"""Apply an approved plan: that plan, once, on the state it was made for."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
-from triplane.core.errors import RefusedError, StaleError
+from triplane.core.change import ComponentChange, Risk
+from triplane.core.digest import digest
+from triplane.core.errors import RefusedError, StaleError, TerminalError
 from triplane.core.ledger import Entry, Ledger
+from triplane.core.store import ArtifactStore
+from triplane.terraform.cli import ApplyError, LockedError
 from triplane.terraform.plan import State
+from triplane.terraform.stack import Planned, Stack, check_binds
 
 APPLYING = "terraform.applying"
 APPLIED = "terraform.applied"
@@ -29,9 +35,49 @@ class Attempt:
     lineage: str
     serial: int
 
+    @classmethod
+    def at(cls, approved: ComponentChange, *, address: str, run: str) -> Attempt:
+        """The attempt of ``run`` (``dag_id/run_id``). A deferred change has no plan yet that identifies it."""
+        deferred = approved.action == "deferred"
+        return cls(
+            address=address,
+            key=digest([run, approved.to_json()]) if deferred else str(approved.binds.get("plan")),
+            run=run,
+            lineage=str(approved.binds["lineage"]),
+            serial=int(approved.binds["serial"]),
+        )
+
     def body(self, **more: Any) -> dict[str, Any]:
         """What the ledger keeps of it."""
         return {"address": self.address, "key": self.key, "run": self.run, **more}
+
+
+def apply(
+    stack: Stack,
+    approved: ComponentChange,
+    attempt: Attempt,
+    *,
+    ledger: Ledger,
+    store: ArtifactStore,
+    make_plan: Callable[[], Planned],
+) -> tuple[State, str]:
+    """Apply an approved change, unless an earlier try did; returns the state afterwards, and what was done.
+
+    A deferred change is planned now, with ``make_plan``, and applied if it is no more than was approved.
+    """
+    state = stack.terraform.pull()
+    if decide(attempt, state, ledger.entries()) == "done":
+        stack.terraform.say(f"{attempt.address}: applied by an earlier try of this task")
+        return state, approved.summary
+    if approved.action != "deferred":
+        plan = str(approved.binds["plan"])
+        return _once(stack, stack.fetch(plan, store), attempt, ledger, plan), approved.summary
+    planned = make_plan()
+    _check_fresh(approved, planned)
+    if not planned.changed:
+        return planned.state, planned.summary
+    kept = stack.keep(planned, store)
+    return _once(stack, planned.path, attempt, ledger, kept["plan"]), planned.summary
 
 
 def decide(attempt: Attempt, state: State, entries: Sequence[Entry]) -> Literal["apply", "done"]:
@@ -83,3 +129,29 @@ def _again(attempt: Attempt, state: State, last: Entry) -> Literal["done"]:
         f"{body.get('run')} began to apply this plan, and that {ended} ({last.at}); there is "
         f"now {state}. Run again to plan and approve what is left to do"
     )
+
+
+def _check_fresh(approved: ComponentChange, planned: Planned) -> None:
+    ceiling = Risk.parse(str(approved.binds["ceiling"]))
+    if planned.risk > ceiling:
+        raise RefusedError(
+            f"planned on the real outputs of its upstream, this is {planned.risk} risk "
+            f"({planned.summary}), more than the {ceiling} that was approved. Nothing was applied; "
+            "run again to approve this plan"
+        )
+    check_binds(approved, {"lineage": planned.state.lineage, "serial": planned.state.serial})
+
+
+def _once(stack: Stack, path: Path, attempt: Attempt, ledger: Ledger, plan: str) -> State:
+    begin(ledger, attempt, plan=plan)
+    try:
+        stack.terraform.apply(path)
+    except (LockedError, TerminalError):
+        ledger.append(NOT_STARTED, attempt.body())
+        raise
+    except ApplyError as error:
+        ledger.append(FAILED if error.started else NOT_STARTED, attempt.body())
+        raise
+    state = stack.terraform.pull()
+    ledger.append(APPLIED, attempt.body(lineage=state.lineage, serial=state.serial))
+    return state

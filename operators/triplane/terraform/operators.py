@@ -14,16 +14,15 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from triplane import clouds, settings
 from triplane.core.digest import digest
-from triplane.core.errors import InputError, RefusedError, TerminalError, TriplaneError
+from triplane.core.errors import InputError, TerminalError, TriplaneError
 from triplane.core.references import resolve
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from triplane.core.change import ComponentChange
-    from triplane.terraform.apply import Attempt
     from triplane.terraform.cli import Terraform
-    from triplane.terraform.plan import Plan, State
+    from triplane.terraform.plan import State
     from triplane.terraform.stack import Planned, Source, Stack
 
 
@@ -163,6 +162,13 @@ class TerraformOperator(BaseOperator):
         plain = {name: value for name, value in self.variables.items() if not is_secret(value)}
         return dict(resolve(plain, settings.lookup(self.scope)))
 
+    def make_plan(self, stack: Stack, *, destroy: bool) -> Planned:
+        """Plan, and log the plan, one line per change."""
+        planned = stack.make_plan(self.plain_variables(), destroy=destroy)
+        for line in planned.plan.lines():
+            self.log.info("  %s", line)
+        return planned
+
     def put_outputs(self, state: State) -> None:
         """Hand the stack's real outputs to whoever refers to them."""
         for name in state.sensitive:
@@ -219,13 +225,12 @@ class TerraformPlanOperator(TerraformOperator):
     def _planned(self, stack: Stack, binds: dict[str, str | int]) -> ComponentChange:
         from triplane.core.change import ComponentChange
 
-        planned = stack.make_plan(self.plain_variables(), destroy=self.destroy)
+        planned = self.make_plan(stack, destroy=self.destroy)
         binds |= {"lineage": planned.state.lineage, "serial": planned.state.serial}
         if planned.changed:
             binds |= stack.keep(planned, settings.artifact_store())
         else:
             self.put_outputs(planned.state)
-        show(self, planned.plan)
         return ComponentChange(
             address=self.address,
             action=planned.action,
@@ -285,6 +290,7 @@ class TerraformApplyOperator(TerraformOperator):
 
     def work(self, context: Context) -> dict[str, Any]:
         """Check the approval against what is here, then apply."""
+        from triplane.terraform.apply import Attempt, apply
         from triplane.terraform.plan import State
         from triplane.terraform.stack import check_binds
 
@@ -295,10 +301,19 @@ class TerraformApplyOperator(TerraformOperator):
             return self._result(approved.summary, state, started, changed=False)
         source = self.stack_source()
         check_binds(approved, self.inputs(source, destroy=self.destroy))
+        run = context["dag_run"]
+        attempt = Attempt.at(approved, address=self.address, run=f"{run.dag_id}/{run.run_id}")
         store = settings.artifact_store()
         lock = store.get(str(approved.binds["lock"])) if "lock" in approved.binds else None
         with self.opened(source, self.secret_variables(), lock=lock) as stack:
-            state, summary = self._apply(stack, approved, context)
+            state, summary = apply(
+                stack,
+                approved,
+                attempt,
+                ledger=settings.ledger(self.scope),
+                store=store,
+                make_plan=lambda: self.make_plan(stack, destroy=self.destroy),
+            )
         self.put_outputs(state)
         return self._result(summary, state, started, changed=state.serial != approved.binds["serial"])
 
@@ -311,69 +326,6 @@ class TerraformApplyOperator(TerraformOperator):
         if change is None:
             raise InputError("there is no plan to apply; give `change` or `change_set`")
         return change
-
-    def _apply(self, stack: Stack, approved: ComponentChange, context: Context) -> tuple[State, str]:
-        """The state afterwards, and what was done."""
-        from triplane.terraform import apply
-
-        run = context["dag_run"]
-        run_name = f"{run.dag_id}/{run.run_id}"
-        deferred = approved.action == "deferred"
-        attempt = apply.Attempt(
-            address=self.address,
-            key=digest([run_name, approved.to_json()]) if deferred else str(approved.binds.get("plan")),
-            run=run_name,
-            lineage=str(approved.binds["lineage"]),
-            serial=int(approved.binds["serial"]),
-        )
-        state = stack.terraform.pull()
-        if apply.decide(attempt, state, settings.ledger(self.scope).entries()) == "done":
-            self.log.info("%s: applied by an earlier try of this task", self.address)
-            return state, approved.summary
-        if deferred:
-            return self._apply_fresh(stack, approved, attempt)
-        plan = stack.fetch(str(approved.binds["plan"]), settings.artifact_store())
-        return self._once(stack, plan, attempt, str(approved.binds["plan"])), approved.summary
-
-    def _apply_fresh(self, stack: Stack, approved: ComponentChange, attempt: Attempt) -> tuple[State, str]:
-        planned = stack.make_plan(self.plain_variables(), destroy=self.destroy)
-        show(self, planned.plan)
-        self._check_fresh(approved, planned)
-        if not planned.changed:
-            return planned.state, planned.summary
-        kept = stack.keep(planned, settings.artifact_store())
-        return self._once(stack, planned.path, attempt, kept["plan"]), planned.summary
-
-    def _check_fresh(self, approved: ComponentChange, planned: Planned) -> None:
-        from triplane.core.change import Risk
-        from triplane.terraform.stack import check_binds
-
-        ceiling = Risk.parse(str(approved.binds["ceiling"]))
-        if planned.risk > ceiling:
-            raise RefusedError(
-                f"planned on the real outputs of its upstream, this is {planned.risk} risk "
-                f"({planned.summary}), more than the {ceiling} that was approved. Nothing was applied; "
-                "run again to approve this plan"
-            )
-        check_binds(approved, {"lineage": planned.state.lineage, "serial": planned.state.serial})
-
-    def _once(self, stack: Stack, plan: Path, attempt: Attempt, plan_digest: str) -> State:
-        from triplane.terraform import apply
-        from triplane.terraform.cli import ApplyError, LockedError
-
-        ledger = settings.ledger(self.scope)
-        apply.begin(ledger, attempt, plan=plan_digest)
-        try:
-            stack.terraform.apply(plan)
-        except (LockedError, TerminalError):
-            ledger.append(apply.NOT_STARTED, attempt.body())
-            raise
-        except ApplyError as error:
-            ledger.append(apply.FAILED if error.started else apply.NOT_STARTED, attempt.body())
-            raise
-        state = stack.terraform.pull()
-        ledger.append(apply.APPLIED, attempt.body(lineage=state.lineage, serial=state.serial))
-        return state
 
     def _result(self, summary: str, state: State, started: float, *, changed: bool) -> dict[str, Any]:
         from triplane.core.change import Result
@@ -415,12 +367,6 @@ class TerraformDriftOperator(TerraformOperator):
             for change in drift
         ]
         return {"address": self.address, "state": state, "resources": resources}
-
-
-def show(operator: TerraformOperator, plan: Plan) -> None:
-    """Log a plan, one line per change."""
-    for line in plan.lines():
-        operator.log.info("  %s", line)
 
 
 def _pending(value: Any) -> bool:
