@@ -43,6 +43,7 @@ PACKAGES = {
     "ca-certificates": "update-ca-certificates",
     "crun": "crun",
     "curl": "curl",
+    "docker.io": "dockerd",
     "docker-registry": "docker-registry",
     "etcd-server": "etcd",
     "fuse-overlayfs": "fuse-overlayfs",
