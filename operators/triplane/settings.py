@@ -185,11 +185,15 @@ def _keys(option: str) -> list[str]:
 
 def _secret(kind: str, name: str) -> str:
     from airflow.sdk import BaseHook, Variable
+    from airflow.sdk.exceptions import AirflowNotFoundException
 
     if kind == "variable":
         value = Variable.get(name, default=None)
     else:
-        value = BaseHook.get_connection(name).password
+        try:
+            value = BaseHook.get_connection(name).password
+        except AirflowNotFoundException:
+            value = None
     if value is None:
         raise KeyError(f"Airflow has no {kind} {name}, or it holds no secret")
     return register_secret(str(value))

@@ -190,7 +190,8 @@ def charts(build: Build, cloud: str, frozen: Any, pushed: Mapping[str, Any]) -> 
 def cluster_options(build: Build, cloud: str) -> dict[str, Any]:
     """How to reach a cloud's cluster."""
     spec = build.platform.cloud(cloud)
-    common = {"cloud": cloud, "conn_id": spec.connection, "cluster": spec.cluster}
+    cluster = per_environment(build.platform, spec.cluster)
+    common = {"cloud": cloud, "conn_id": spec.connection, "cluster": cluster}
     match spec:
         case AwsCloud():
             return {**common, "region": spec.region}
@@ -254,7 +255,9 @@ def function_options(build: Build, cloud: str, name: str) -> dict[str, Any]:
     function = spec.functions[name]
     options = {
         "target": function.target,
-        "name": function.name or f"{build.platform.name}-{ENVIRONMENT}-{name}",
+        "name": per_environment(
+            build.platform, function.name or f"{build.platform.name}-${{environment}}-{name}"
+        ),
         "path": None if isinstance(function, CloudRunFunction) else function.path,
         "environment": per_environment(build.platform, function.environment),
         "options": per_environment(build.platform, function.options()),

@@ -31,14 +31,19 @@ class PerEnvironment:
 def per_environment(platform: Platform, value: Any) -> PerEnvironment:
     """``value`` with ``${environment}``, ``${env.x}`` and ``${secret.x}`` replaced, for each environment.
 
-    Secrets become ``${variable.<Airflow Variable>}``; outputs of stacks stay as they are written.
+    Secrets become what :func:`secret_reference` says; outputs of stacks stay as they are written.
     """
     return PerEnvironment({name: resolve(value, _lookup(platform, name)) for name in platform.environments})
 
 
 def secret_reference(platform: Platform, name: str) -> str:
-    """The reference under which an operator finds a secret of the spec."""
-    return f"${{variable.{platform.secrets[name].variable}}}"
+    """The reference under which an operator finds a secret of the spec.
+
+    ``${variable.<Airflow Variable>}`` or ``${connection.<connection id>}``.
+    """
+    secret = platform.secrets[name]
+    kind = "connection" if secret.variable is None else "variable"
+    return f"${{{kind}.{secret.variable or secret.connection}}}"
 
 
 def _lookup(platform: Platform, environment: str) -> Any:
