@@ -7,18 +7,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from triplane.core.references import references
 from triplane.spec.document import Document, Location, Problem
 from triplane.spec.graph import cycle, upstream
-from triplane.spec.model import CLOUDS, AwsCloud, AzureCloud, GcpCloud
+from triplane.spec.model import CLOUDS
 
-_DEPLOYED = ("stacks", "charts", "functions", "cluster")
-"""The parts of a cloud whose values are resolved when stacks have been applied."""
+_FIXED = ("connection", "region", "project", "resource_group", "location", "registry", "state")
+"""Keys of a cloud that are the same in every environment."""
 _RESERVED = ("environment", "env", "secret", "variable", "connection")
-_KNOWN = {key for cloud in (AwsCloud, GcpCloud, AzureCloud) for key in cloud.model_fields}
+_ENVIRONMENT = "${environment} and ${env.<variable>}"
+
+
+class _Replaced(Enum):
+    """Which references are replaced at a place of the spec; the value says it."""
+
+    ALL = ""
+    IN_IMAGES = f"an image is built once for all clouds: only {_ENVIRONMENT} are known here"
+    IN_NAMES = f"a function's name is fixed before stacks are applied: only {_ENVIRONMENT} are known here"
+    NONE = "references are not replaced here"
 
 
 def check(document: Document, source: Path | None) -> list[Problem]:
@@ -37,8 +47,8 @@ class _Checks:
                 yield from self.stacks(cloud)
                 yield from self.images(cloud)
                 yield from self.required(cloud)
-                for location, text in _strings(self.get("clouds", cloud), ("clouds", cloud)):
-                    yield from self.references(cloud, location, text)
+        for location, text in _strings(self.document.data, ()):
+            yield from self.references(location, text)
         if self.source is not None:
             yield from self.files(self.source)
 
@@ -87,32 +97,34 @@ class _Checks:
                 message = f"{cloud} has {part}, but no '{needs}'"
                 yield self.document.problem(("clouds", cloud, part), message, on_key=True)
 
-    def references(self, cloud: str, location: Location, text: str) -> Iterator[Problem]:
-        """Each reference in one string of a cloud."""
-        known = references(text)
+    def references(self, location: Location, text: str) -> Iterator[Problem]:
+        """Each reference in one string of the spec."""
+        known, replaced = references(text), _replaced(location)
+        if replaced is None:
+            return
         for written in re.findall(r"\$\{[^}]*\}?", text):
             name = written.strip("${} ")
-            if name not in known:
+            if replaced is _Replaced.NONE:
+                yield self.document.problem(location, f"{written}: {replaced.value}", part=written)
+            elif name not in known:
                 message = f"'{written}' is not a reference"
                 yield self.document.problem(location, message, "write ${stack.output}", part=written)
-            elif problem := self._reference(cloud, location, name):
+            elif problem := self._reference(location, name, replaced):
                 message, hint = problem
                 yield self.document.problem(location, f"${{{name}}}: {message}", hint, part=written)
 
-    def _reference(self, cloud: str, location: Location, name: str) -> tuple[str, str] | None:
+    def _reference(self, location: Location, name: str, replaced: _Replaced) -> tuple[str, str] | None:
         head, _, rest = name.partition(".")
         if name == "environment":
             return None
         if head == "env":
             return self._variable(rest)
-        if location[2] not in _KNOWN:
-            return None  # the key is the problem
-        if location[2] not in _DEPLOYED:
-            return "only ${environment} and ${env.<variable>} are known here", ""
+        if replaced is not _Replaced.ALL:
+            return replaced.value, ""
         if head == "secret":
             secrets = self.get("secrets")
             return None if rest in secrets else ("there is no such secret", _closest(rest, secrets))
-        return self._output(cloud, location, head, rest)
+        return self._output(str(location[1]), location, head, rest)
 
     def _variable(self, name: str) -> tuple[str, str] | None:
         environments = self.get("environments")
@@ -187,6 +199,30 @@ class _Checks:
         self, location: Location, kind: str, name: str, known: Mapping[str, Any], hint: str = ""
     ) -> Problem:
         return self.document.problem(location, f"there is no {kind} '{name}'", _closest(name, known) or hint)
+
+
+def _replaced(location: Location) -> _Replaced | None:
+    """What is replaced at a place; None where something else says what is wrong: paths, unknown keys."""
+    match location:
+        case ("clouds", cloud, *_) if cloud not in CLOUDS:
+            return None
+        case ("clouds", _, "functions", _, "name"):
+            return _Replaced.IN_NAMES
+        case ("clouds", _, "functions", _, key, *_) if key not in ("target", "path", "image"):
+            return _Replaced.ALL
+        case (
+            ("clouds", _, "cluster")
+            | ("clouds", _, "stacks", _, "variables", *_)
+            | ("clouds", _, "charts", _, "values", *_)
+        ):
+            return _Replaced.ALL
+        case ("images", _, "args", *_):
+            return _Replaced.IN_IMAGES
+        case ("environments", _, "variables", *_) | ("secrets", *_) | ("clouds", _, "charts", _, "namespace"):
+            return _Replaced.NONE
+        case ("clouds", _, key, *_) if key in _FIXED:
+            return _Replaced.NONE
+    return None
 
 
 def _mapping(data: Any, *path: str) -> Mapping[str, Any]:

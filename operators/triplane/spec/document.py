@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -15,8 +14,7 @@ Location = tuple[str | int, ...]
 """Keys and indexes from the top: ``("clouds", "aws", "stacks", "network", "after", 0)``."""
 
 
-@dataclass(frozen=True)
-class Problem:
+class Problem(NamedTuple):
     """One thing that is wrong, and where. ``line`` and ``column`` count from 1."""
 
     file: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from pydantic_core import ErrorDetails
 from triplane.spec.checks import check
 from triplane.spec.document import Document, Location, Problem
 from triplane.spec.model import Platform
+from triplane.spec.values import print_duration
 
 
 class SpecError(ValueError):
@@ -42,7 +44,15 @@ def problems_of(path: Path | str) -> list[Problem]:
 
 def json_schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of ``platform.yaml``, for editors."""
-    schema = Platform.model_json_schema()
+    from pydantic.json_schema import GenerateJsonSchema
+
+    class Generator(GenerateJsonSchema):
+        """Defaults as a user would write them."""
+
+        def encode_default(self, dft: Any) -> Any:
+            return print_duration(dft) if isinstance(dft, timedelta) else super().encode_default(dft)
+
+    schema = Platform.model_json_schema(schema_generator=Generator)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "Triplane platform"}
 
 

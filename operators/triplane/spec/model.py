@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from triplane.spec.graph import order, waves
-from triplane.spec.values import DnsName, Duration, Name, SourcePath, Value
+from triplane.spec.values import AirflowName, DnsName, Duration, Name, SourcePath, Value
 
 CLOUDS = ("aws", "gcp", "azure")
 
@@ -23,13 +23,11 @@ class Approval(Value):
     requester_may_approve: bool = False
     approvers: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """User names that may decide; empty means everybody who may answer in Airflow."""
-    group: str | None = None
-    """A role of Airflow's auth manager whose members may decide."""
 
     @model_validator(mode="after")
     def _enough_people(self) -> Self:
         needed = max(self.low, self.medium, self.high, self.critical)
-        if self.approvers and not self.group and needed > len(set(self.approvers)):
+        if self.approvers and needed > len(set(self.approvers)):
             raise ValueError(
                 f"{needed} approvals are needed, but only {len(set(self.approvers))} may give one"
             )
@@ -58,13 +56,13 @@ class Secret(Value):
     Both may come from a secrets backend behind Airflow.
     """
 
-    variable: str | None = None
-    connection: str | None = None
+    variable: AirflowName | None = None
+    connection: AirflowName | None = None
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.variable is None) == (self.connection is None):
-            raise ValueError("a secret needs either 'variable' or 'connection'")
+            raise ValueError("a secret needs exactly one of 'variable' and 'connection'")
         return self
 
 

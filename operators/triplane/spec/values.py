@@ -35,8 +35,11 @@ def parse_duration(value: Any) -> Any:
 
 
 def print_duration(value: timedelta) -> str:
-    """``timedelta`` -> ``"5400s"``, which :func:`parse_duration` reads back."""
-    return f"{int(value.total_seconds())}s"
+    """``timedelta`` -> ``"1h30m"``, which :func:`parse_duration` reads back."""
+    minutes, seconds = divmod(int(value.total_seconds()), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (seconds, "s"))
+    return "".join(f"{count}{unit}" for count, unit in parts if count)
 
 
 def _inside(value: str) -> str:
@@ -58,6 +61,8 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9_-]*[a-z0-9])?$"
 """Names become task ids, addresses (``aws/stack/network``) and parts of references."""
 DnsName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?$", max_length=50)]
 """Names that Kubernetes, registries and function services take as they are."""
+AirflowName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
+"""Names of Airflow Variables and connections that can be written as a reference."""
 SourcePath = Annotated[str, AfterValidator(_inside)]
 
 

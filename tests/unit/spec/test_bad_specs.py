@@ -100,7 +100,17 @@ REPLACED = {
     "secret without place": (
         "{variable: shop_password}",
         "{}",
-        ["7:13: password: a secret needs either 'variable' or 'connection'"],
+        ["7:13: password: a secret needs exactly one of 'variable' and 'connection'"],
+    ),
+    "secret in two places": (
+        "{variable: shop_password}",
+        "{variable: shop_password, connection: shop}",
+        ["7:13: password: a secret needs exactly one of 'variable' and 'connection'"],
+    ),
+    "secret whose name no reference can hold": (
+        "{variable: shop_password}",
+        "{connection: shop/password}",
+        ["7:26: connection: string should match pattern '^[A-Za-z0-9_-]+(\\.[A-Za-z0-9_-]+)*$'"],
     ),
     "written twice": (
         "  prod: {variables: {size: large}}",
@@ -116,6 +126,13 @@ REPLACED = {
         "  prod: {",
         "  prod: {approval: {high: 2, approvers: [bob]}, ",
         ["5:20: approval: 2 approvals are needed, but only 1 may give one"],
+    ),
+    "a role as approvers": (
+        "  prod: {",
+        "  prod: {approval: {high: 2, approvers: [bob], group: Admin}, ",
+        [
+            "5:48: unknown key 'group' (known here: approvers, critical, expires, high, low, medium, requester_may_approve)"
+        ],
     ),
     "nobody approves a critical change": (
         "  prod: {",
@@ -198,7 +215,55 @@ REPLACED = {
     "state that depends on a stack": (
         "{bucket: state}",
         '{bucket: "${network.vpc_id}"}',
-        ["14:22: ${network.vpc_id}: only ${environment} and ${env.<variable>} are known here"],
+        ["14:22: ${network.vpc_id}: references are not replaced here"],
+    ),
+    "state of the environment": (
+        "{bucket: state}",
+        '{bucket: "state-${environment}"}',
+        ["14:28: ${environment}: references are not replaced here"],
+    ),
+    "region of the environment": (
+        "region: eu-west-1",
+        "region: ${env.size}",
+        ["12:13: ${env.size}: references are not replaced here"],
+    ),
+    "registry of a stack": (
+        "registry: registry.example.com",
+        "registry: ${cluster.registry}/shop",
+        ["13:15: ${cluster.registry}: references are not replaced here"],
+    ),
+    "connection of the environment": (
+        "    region: eu-west-1",
+        "    region: eu-west-1\n    connection: aws_${environment}",
+        ["13:21: ${environment}: references are not replaced here"],
+    ),
+    "a variable made of another": (
+        "{size: large}",
+        '{size: "${environment}"}',
+        ["5:29: ${environment}: references are not replaced here"],
+    ),
+    "build argument of one environment only": (
+        "{context: services/api}",
+        '{context: services/api, args: {A: "${environment}", B: "${env.typo}"}}',
+        ["9:64: ${env.typo}: not a variable of staging, prod"],
+    ),
+    "output and secret as build arguments": (
+        "{context: services/api}",
+        '{context: services/api, args: {A: "${network.vpc_id}", B: "${secret.password}"}}',
+        [
+            f"9:{column}: ${{{name}}}: an image is built once for all clouds: "
+            "only ${environment} and ${env.<variable>} are known here"
+            for column, name in ((43, "network.vpc_id"), (67, "secret.password"))
+        ],
+    ),
+    "output in the name of a function": (
+        "    charts:\n",
+        "    functions:\n      hook: {target: lambda, path: charts/api, handler: a.b, runtime: x, role: r,\n"
+        '        name: "${environment}-${env.size}-${network.vpc_id}"}\n    charts:\n',
+        [
+            "25:43: ${network.vpc_id}: a function's name is fixed before stacks are applied: "
+            "only ${environment} and ${env.<variable>} are known here"
+        ],
     ),
     "reserved word": (
         "network: {path: infra/network}",

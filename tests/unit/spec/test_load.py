@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from triplane.spec.graph import cycle, order, upstream, waves
 from triplane.spec.load import SpecError, json_schema, load
 from triplane.spec.model import Platform
+from triplane.spec.values import parse_duration, print_duration
 
 EXAMPLE = Path(__file__).parents[3] / "examples/streaming-platform/platform.yaml"
 
@@ -61,6 +63,23 @@ def test_every_part_of_the_schema_refuses_unknown_keys() -> None:
     objects = [d for d in (schema, *schema["$defs"].values()) if d.get("properties")]
     assert len(objects) > 10
     assert all(d["additionalProperties"] is False for d in objects)
+
+
+def test_defaults_in_the_schema_match_their_own_pattern() -> None:
+    fields = [
+        field for definition in json_schema()["$defs"].values() for field in definition["properties"].values()
+    ]
+    named = [field for field in fields if "default" in field and "pattern" in field]
+    assert [field["default"] for field in named] == ["24h", "default", "5m", "30s"]
+    assert all(re.fullmatch(field["pattern"], field["default"]) for field in named)
+
+
+@pytest.mark.parametrize(
+    ("written", "printed"), [("2d", "48h"), ("90m", "1h30m"), ("1h1s", "1h1s"), ("5s", "5s")]
+)
+def test_a_duration_is_printed_so_that_it_can_be_read(written: str, printed: str) -> None:
+    assert print_duration(parse_duration(written)) == printed
+    assert parse_duration(printed) == parse_duration(written)
 
 
 def test_the_error_holds_all_problems(tmp_path: Path) -> None:
