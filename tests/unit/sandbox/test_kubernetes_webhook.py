@@ -10,12 +10,12 @@ import boto3
 import pytest
 from airflow.providers.amazon.aws.utils.eks_get_token import fetch_access_token_for_cluster
 
-from triplane.sandbox.kubernetes.webhook import Denied, EksTokens, google_user, review
+from triplane.sandbox.kubernetes.webhook import Denied, EksTokens, eks_clusters, google_user, review
 
 KEY, SECRET = "AKIASANDBOX000000000", "sandbox-secret"
 STS = "https://sts.eu-west-1.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15"
 NOW = datetime.datetime.now(datetime.UTC)
-TOKENS = EksTokens({KEY: SECRET}, ["streaming"])
+TOKENS = EksTokens({KEY: SECRET}, lambda: ["streaming"])
 
 
 def token(cluster: str = "streaming", key: str = KEY, secret: str = SECRET, url: str = STS) -> str:
@@ -45,6 +45,20 @@ def test_other_eks_tokens_are_denied(bad: str, why: str) -> None:
         TOKENS.user(bad, NOW)
 
 
+def test_a_cluster_counts_from_when_it_is_made_until_it_is_removed() -> None:
+    clusters = ["streaming"]
+    tokens = EksTokens({KEY: SECRET}, lambda: clusters)
+    with pytest.raises(Denied, match="a cluster that AWS does not have"):
+        tokens.user(token(cluster="shop-prod"), NOW)
+    clusters.append("shop-prod")
+    assert tokens.user(token(cluster="shop-prod"), NOW).endswith("user/triplane")
+    with pytest.raises(Denied, match="a cluster that AWS does not have"):
+        tokens.user(token(cluster="shop"), NOW)
+    clusters.remove("shop-prod")
+    with pytest.raises(Denied, match="a cluster that AWS does not have"):
+        tokens.user(token(cluster="shop-prod"), NOW)
+
+
 def test_an_old_eks_token_is_denied() -> None:
     with pytest.raises(Denied, match="expired"):
         TOKENS.user(token(), NOW + datetime.timedelta(minutes=16))
@@ -58,28 +72,36 @@ def test_a_changed_eks_token_is_denied() -> None:
 
 
 @pytest.fixture
-def tokeninfo() -> Iterator[str]:
+def cloud() -> Iterator[str]:
+    """What the emulators of AWS and Google Cloud tell the webhook."""
+
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            good = self.path.endswith("access_token=good")
+            good = self.path.endswith(("access_token=good", "/eks"))
             self.send_response(200 if good else 401)
             self.end_headers()
-            self.wfile.write(b'{"email": "deployer@example.com"}')
+            self.wfile.write(b'{"email": "deployer@example.com", "clusters": ["shop-prod"]}')
 
         def log_message(self, format: str, *args: object) -> None:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}/tokeninfo"
+    yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()
 
 
-def test_google_tokens_are_introspected(tokeninfo: str) -> None:
-    assert google_user("good", tokeninfo) == "deployer@example.com"
+def test_google_tokens_are_introspected(cloud: str) -> None:
+    assert google_user("good", f"{cloud}/tokeninfo") == "deployer@example.com"
     with pytest.raises(Denied, match="401"):
-        google_user("bad", tokeninfo)
+        google_user("bad", f"{cloud}/tokeninfo")
+
+
+def test_aws_is_asked_for_its_clusters(cloud: str) -> None:
+    assert eks_clusters(f"{cloud}/eks") == ["shop-prod"]
+    with pytest.raises(OSError, match="401"):
+        eks_clusters(f"{cloud}/other")
 
 
 def test_review() -> None:

@@ -6,7 +6,7 @@ clusters are said to have.
 
 ``/_sandbox/`` is for the other parts of the sandbox: ``tokeninfo?access_token=`` answers 200 for an ECR
 password that this server gave out, ``ecr/<repository>`` answers 200 for a repository that exists, and a
-manifest POSTed there is recorded as a pushed image.
+manifest POSTed there is recorded as a pushed image. ``eks`` answers with ``{"clusters": [name]}``.
 """
 
 from __future__ import annotations

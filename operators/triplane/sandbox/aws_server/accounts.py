@@ -15,7 +15,7 @@ from moto.core.responses import ActionResult
 from moto.ecr.exceptions import ImageAlreadyExistsException
 from moto.ecr.models import ecr_backends
 from moto.ecr.responses import ECRResponse
-from moto.eks.models import Cluster
+from moto.eks.models import Cluster, eks_backends
 from moto.iam.models import iam_backends
 from moto.sts.models import sts_backends
 
@@ -91,6 +91,13 @@ def give_eks_endpoints(endpoint_file: Path) -> None:
             self.certificate_authority = {"data": endpoint["ca"]}
 
     Cluster.__init__ = init
+
+
+def eks_clusters() -> list[str]:
+    """Names of the EKS clusters that exist, in all regions."""
+    return sorted(
+        {name for backend in list(eks_backends[ACCOUNT].values()) for name in list(backend.clusters)}
+    )
 
 
 def repository_exists(region: str, name: str) -> bool:

@@ -74,6 +74,8 @@ class Application:
         query = {name: values[0] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
         if path == "tokeninfo":
             return _reply(self._tokens.valid(query.get("access_token", "")), HTTPStatus.UNAUTHORIZED)
+        if path == "eks":
+            return _json(HTTPStatus.OK, {"clusters": accounts.eks_clusters()})
         kind, _, repository = path.partition("/")
         if kind != "ecr":
             return _reply(path == "ready", HTTPStatus.NOT_FOUND)
@@ -107,8 +109,11 @@ def _body_digest(signed: signature.Signed, query: str, body: bytes) -> str:
 
 
 def _reply(ok: bool, otherwise: HTTPStatus) -> tuple[int, dict[str, str], bytes]:
-    body = json.dumps({"ok": ok}).encode()
-    return (200 if ok else otherwise), {"Content-Type": "application/json"}, body
+    return _json(HTTPStatus.OK if ok else otherwise, {"ok": ok})
+
+
+def _json(status: HTTPStatus, value: Any) -> tuple[int, dict[str, str], bytes]:
+    return int(status), {"Content-Type": "application/json"}, json.dumps(value).encode()
 
 
 def _answer(

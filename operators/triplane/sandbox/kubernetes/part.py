@@ -24,7 +24,6 @@ REGISTRY_HOSTS = {
     "gcp": "europe-west1-docker.pkg.dev",
     "azure": "streaming.azurecr.io",
 }
-CLUSTER_NAMES = ("streaming", "streaming-staging", "streaming-prod")
 
 
 class Kubernetes:
@@ -169,7 +168,10 @@ def _front(ctx: Context, cluster: Cluster) -> Service:
 def _webhook(ctx: Context) -> dict[str, Any]:
     return {
         "port": ctx.port("kubernetes-webhook"),
-        "aws": {"access_keys": _access_keys(ctx), "clusters": CLUSTER_NAMES},
+        "aws": {
+            "access_keys": _access_keys(ctx),
+            "clusters": f"http://127.0.0.1:{ctx.port('aws')}/_sandbox/eks",
+        },
         "gcp": {"tokeninfo": f"http://127.0.0.1:{ctx.port('gcp-rest')}/_sandbox/tokeninfo"},
     }
 

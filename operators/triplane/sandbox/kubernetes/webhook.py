@@ -1,8 +1,8 @@
 """Who is behind a bearer token? Answers ``TokenReview`` for the API servers, as each cloud's own would.
 
 Usage: ``python -m … CONFIG.json``, where CONFIG is ``{"port": int, "aws": {"access_keys": {id: secret},
-"clusters": [name]}, "gcp": {"tokeninfo": url}}``. ``POST /<cloud>`` takes a ``TokenReview`` of
-``authentication.k8s.io/v1``.
+"clusters": url}, "gcp": {"tokeninfo": url}}``; the URLs are asked at each review. ``POST /<cloud>`` takes a
+``TokenReview`` of ``authentication.k8s.io/v1``.
 """
 
 from __future__ import annotations
@@ -39,10 +39,13 @@ class Denied(Exception):
 
 @dataclass(frozen=True)
 class EksTokens:
-    """Checks EKS tokens: presigned ``sts:GetCallerIdentity`` URLs that name the cluster in a signed header."""
+    """Checks EKS tokens: presigned ``sts:GetCallerIdentity`` URLs that name the cluster in a signed header.
+
+    ``clusters`` gives the names of those that exist now.
+    """
 
     access_keys: Mapping[str, str]
-    clusters: Iterable[str]
+    clusters: Callable[[], Iterable[str]]
 
     def user(self, token: str, now: datetime.datetime) -> str:
         """The caller's ARN. :raises Denied: forged, expired, or made for another cluster"""
@@ -61,9 +64,9 @@ class EksTokens:
             raise Denied("unknown access key")
         signature = query.get("X-Amz-Signature", "")
         if not any(
-            hmac.compare_digest(signature, sign(url.netloc, query, name, secret)) for name in self.clusters
+            hmac.compare_digest(signature, sign(url.netloc, query, name, secret)) for name in self.clusters()
         ):
-            raise Denied("wrong signature: other secret key, or made for another cluster")
+            raise Denied("wrong signature: other secret key, or made for a cluster that AWS does not have")
         return "arn:aws:iam::000000000000:user/triplane"
 
 
@@ -89,12 +92,17 @@ def sign(host: str, query: Mapping[str, str], cluster: str, secret: str) -> str:
     return hmac.digest(key, text.encode(), "sha256").hex()
 
 
+def eks_clusters(url: str) -> list[str]:
+    """The names of the clusters that AWS has. :raises OSError: it does not answer"""
+    with _opener().open(url, timeout=5) as response:
+        return [str(name) for name in json.load(response)["clusters"]]
+
+
 def google_user(token: str, tokeninfo: str) -> str:
     """The account behind a Google access token. :raises Denied: Google does not know it, or it has expired"""
     url = f"{tokeninfo}?{urllib.parse.urlencode({'access_token': token})}"
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
-        with opener.open(url, timeout=5) as response:
+        with _opener().open(url, timeout=5) as response:
             return str(json.load(response)["email"])
     except urllib.error.HTTPError as error:
         raise Denied(f"token introspection said {error.code}") from error
@@ -107,6 +115,11 @@ def review(token: str, identify: Callable[[str], str]) -> dict[str, Any]:
     except Denied as denied:
         return {"authenticated": False, "error": str(denied)}
     return {"authenticated": True, "user": user}
+
+
+def _opener() -> urllib.request.OpenerDirector:
+    """Without the proxies that the environment names."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def _decode(token: str) -> str:
@@ -167,7 +180,7 @@ def main(path: Path) -> None:
     """Serve until the process ends."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     config = json.loads(path.read_text())
-    eks = EksTokens(config["aws"]["access_keys"], config["aws"]["clusters"])
+    eks = EksTokens(config["aws"]["access_keys"], lambda: eks_clusters(config["aws"]["clusters"]))
     Webhook.reviewers = {
         "aws": lambda token: eks.user(token, datetime.datetime.now(datetime.UTC)),
         "gcp": lambda token: google_user(token, config["gcp"]["tokeninfo"]),
