@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow.sdk import Param
 
@@ -15,11 +14,8 @@ from triplane.core.digest import digest_file
 from triplane.spec.load import load
 from triplane.spec.model import Platform
 
-REFERENCE_APPROVERS = "anybody whom Airflow lets respond"
 
-
-@dataclass(frozen=True)
-class Build:
+class Build(NamedTuple):
     """A platform, where it came from, and the digest that the frozen source must have."""
 
     platform: Platform
