@@ -6,8 +6,7 @@ Both take the same arguments; :class:`Component` keeps them together.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from airflow.sdk import TaskGroup
 
@@ -27,8 +26,7 @@ ACTS = {"stack": "apply", "chart": "deploy", "function": "deploy"}
 Groups = Mapping[str, TaskGroup]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Component:
+class Component(NamedTuple):
     """``options`` are the arguments that planning and applying share, ``after`` the addresses it waits for."""
 
     address: str
@@ -43,10 +41,10 @@ class Component:
         return self.address.split("/")[1]
 
     def apply(self, authorize: Any, groups: Groups) -> Any:
-        """The task that applies this component."""
+        """The task that applies this component, after ``authorize``, whose result it takes."""
         name = self.address.split("/")[2]
         with groups[STAGES[self.kind]]:
-            task = self.apply_operator(
+            return self.apply_operator(
                 task_id=f"{name}.{ACTS[self.kind]}",
                 address=self.address,
                 source=authorize.output["source"],
@@ -55,8 +53,6 @@ class Component:
                 **self.options,
                 **retries(),
             )
-        authorize >> task
-        return task
 
 
 def task_ids(build: Build, cloud: str) -> dict[str, str]:
