@@ -14,8 +14,11 @@ from triplane.sandbox.kubernetes.webhook import Denied, EksTokens, eks_clusters,
 
 KEY, SECRET = "AKIASANDBOX000000000", "sandbox-secret"
 STS = "https://sts.eu-west-1.amazonaws.com/?Action=GetCallerIdentity&Version=2011-06-15"
-NOW = datetime.datetime.now(datetime.UTC)
 TOKENS = EksTokens({KEY: SECRET}, lambda: ["streaming"])
+
+
+def now() -> datetime.datetime:
+    return datetime.datetime.now(datetime.UTC)
 
 
 def token(cluster: str = "streaming", key: str = KEY, secret: str = SECRET, url: str = STS) -> str:
@@ -25,50 +28,51 @@ def token(cluster: str = "streaming", key: str = KEY, secret: str = SECRET, url:
 
 
 def test_a_real_eks_token_is_accepted() -> None:
-    assert TOKENS.user(token(), NOW) == "arn:aws:iam::000000000000:user/triplane"
+    assert TOKENS.user(token(), now()) == "arn:aws:iam::000000000000:user/triplane"
 
 
 @pytest.mark.parametrize(
     ("bad", "why"),
     [
-        (token(cluster="other"), "wrong signature"),
-        (token(secret="guessed"), "wrong signature"),
-        (token(key="AKIAUNKNOWN000000000"), "unknown access key"),
-        (token(url="https://evil.example/?Action=GetCallerIdentity&Version=2011-06-15"), "not a URL of STS"),
-        (token(url=STS.replace("GetCallerIdentity", "AssumeRole")), "not a GetCallerIdentity"),
+        ({"cluster": "other"}, "wrong signature"),
+        ({"secret": "guessed"}, "wrong signature"),
+        ({"key": "AKIAUNKNOWN000000000"}, "unknown access key"),
+        ({"url": "https://evil.example/?Action=GetCallerIdentity&Version=2011-06-15"}, "not a URL of STS"),
+        ({"url": STS.replace("GetCallerIdentity", "AssumeRole")}, "not a GetCallerIdentity"),
         ("ya29.something", "not an EKS token"),
         ("k8s-aws-v1.****", "not"),
     ],
 )
-def test_other_eks_tokens_are_denied(bad: str, why: str) -> None:
+def test_other_eks_tokens_are_denied(bad: str | dict[str, str], why: str) -> None:
+    shown = token(**bad) if isinstance(bad, dict) else bad
     with pytest.raises(Denied, match=why):
-        TOKENS.user(bad, NOW)
+        TOKENS.user(shown, now())
 
 
 def test_a_cluster_counts_from_when_it_is_made_until_it_is_removed() -> None:
     clusters = ["streaming"]
     tokens = EksTokens({KEY: SECRET}, lambda: clusters)
     with pytest.raises(Denied, match="a cluster that AWS does not have"):
-        tokens.user(token(cluster="shop-prod"), NOW)
+        tokens.user(token(cluster="shop-prod"), now())
     clusters.append("shop-prod")
-    assert tokens.user(token(cluster="shop-prod"), NOW).endswith("user/triplane")
+    assert tokens.user(token(cluster="shop-prod"), now()).endswith("user/triplane")
     with pytest.raises(Denied, match="a cluster that AWS does not have"):
-        tokens.user(token(cluster="shop"), NOW)
+        tokens.user(token(cluster="shop"), now())
     clusters.remove("shop-prod")
     with pytest.raises(Denied, match="a cluster that AWS does not have"):
-        tokens.user(token(cluster="shop-prod"), NOW)
+        tokens.user(token(cluster="shop-prod"), now())
 
 
 def test_an_old_eks_token_is_denied() -> None:
     with pytest.raises(Denied, match="expired"):
-        TOKENS.user(token(), NOW + datetime.timedelta(minutes=16))
+        TOKENS.user(token(), now() + datetime.timedelta(minutes=16))
 
 
 def test_a_changed_eks_token_is_denied() -> None:
     text = base64.urlsafe_b64decode(token().removeprefix("k8s-aws-v1.") + "==").decode()
     changed = base64.urlsafe_b64encode(text.replace("X-Amz-Expires=60", "X-Amz-Expires=61").encode())
     with pytest.raises(Denied, match="wrong signature"):
-        TOKENS.user("k8s-aws-v1." + changed.decode().rstrip("="), NOW)
+        TOKENS.user("k8s-aws-v1." + changed.decode().rstrip("="), now())
 
 
 @pytest.fixture
