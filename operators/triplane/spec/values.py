@@ -12,7 +12,6 @@ from pydantic import (
     BaseModel,
     BeforeValidator,
     ConfigDict,
-    PlainSerializer,
     StringConstraints,
 )
 from pydantic import WithJsonSchema as JsonSchema
@@ -54,7 +53,6 @@ def _inside(value: str) -> str:
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
-    PlainSerializer(print_duration, return_type=str),
     JsonSchema({"type": "string", "pattern": r"^(\d+[smhd])+$", "examples": ["30m", "24h"]}),
 ]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9_-]*[a-z0-9])?$", max_length=40)]
