@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import io
 import json
@@ -163,6 +164,44 @@ def authorized_change(
     if change is None:
         raise RefusedError(f"{address} is not in change set {change_set}; plan again")
     return change
+
+
+def approved_change(context: Any, operator: Any) -> ComponentChange | None:
+    """What an applying operator may apply: its attributes ``address``, ``scope``, ``change_set``,
+    ``authorization``, ``change`` and ``needs_approval`` say so. None where it was built without any of them, by hand.
+
+    ``needs_approval`` is fixed when the DAG is built: an edited XCom that empties ``change_set`` does not turn
+    an approved deployment into one by hand.
+
+    :raises RefusedError: it needs an approval and has none that holds
+    """
+    if operator.needs_approval:
+        if not operator.change_set:
+            raise RefusedError(
+                f"{operator.address}: there is no approved change set to apply; start a new run"
+            )
+        found = get_change_set(operator.change_set)
+        if operator.scope != f"{found.environment}/{found.cloud}":
+            raise RefusedError(
+                f"{operator.address}: the change set is for {found.environment}/{found.cloud}, "
+                f"this task is for {operator.scope}"
+            )
+        return authorized_change(context, operator.address, operator.change_set, operator.authorization)
+    return read_change(operator.change)
+
+
+def read_change(value: Any) -> ComponentChange | None:
+    """A change as an operator gets it from XCom: a value, its JSON, or what a template made of it."""
+    from triplane.core.change import ComponentChange
+
+    if isinstance(value, str):
+        if value.strip() in ("", "None", "null"):
+            return None
+        try:
+            value = json.loads(value)
+        except ValueError:
+            value = ast.literal_eval(value)
+    return None if value is None else ComponentChange.from_json(value)
 
 
 def _root() -> Any:

@@ -89,14 +89,13 @@ class ImageBuildOperator(BaseOperator):
         with _airflow_errors(self), private_dir() as scratch:
             staged = scratch / "context"
             stage(root / self.path, self.dockerfile, staged)
-            key = build_key(staged, self.dockerfile, self.build_args)
+            args = {name: str(value) for name, value in self.build_args.items()}
+            key = build_key(staged, self.dockerfile, args)
             digest = find_key(key, settings.artifact_store())
             if digest:
                 self.log.info("%s was built before as %s from %s", self.image, digest, key)
             else:
-                request = BuildRequest(
-                    name=self.image, context=staged, dockerfile=self.dockerfile, args=self.build_args
-                )
+                request = BuildRequest(name=self.image, context=staged, dockerfile=self.dockerfile, args=args)
                 digest = self._build(request, scratch / "layout", key)
         return {"name": self.image, "digest": digest, "key": key}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -207,13 +206,14 @@ class HelmUpgradeOperator(HelmOperator):
         super().__init__(**kwargs)
         self.change = change
         self.change_set = change_set
+        self.needs_approval = change_set is not None or authorization is not None
         self.authorization = authorization
 
     def work(self, context: Context) -> dict[str, Any]:
         from triplane.kubernetes.deploy import Deployment
 
         begin = time.monotonic()
-        approved = self._approved(context)
+        approved = settings.approved_change(context, self)
         written = self.written(self.images or _images(approved))
         if approved:
             check(approved, written)
@@ -237,16 +237,6 @@ class HelmUpgradeOperator(HelmOperator):
             except ToolError as error:
                 raise self._failed(context, deployment, error, begin) from error
         return self._result(outcome.state, str(outcome.revision), begin)
-
-    def _approved(self, context: Context) -> ComponentChange | None:
-        from triplane.core.change import ComponentChange
-
-        if self.change_set:
-            return settings.authorized_change(context, self.address, self.change_set, self.authorization)
-        if not self.change:
-            return None
-        value = json.loads(self.change) if isinstance(self.change, str) else self.change
-        return ComponentChange.from_json(value)
 
     def _failed(self, context: Context, deployment: Deployment, error: ToolError, begin: float) -> Exception:
         """What to raise after Helm failed: the chart's fault is final, an unreachable cluster is not."""

@@ -251,13 +251,14 @@ class ServerlessDeployOperator(ServerlessOperator):
         super().__init__(**kwargs)
         self.change = change
         self.change_set = change_set
+        self.needs_approval = change_set is not None or authorization is not None
         self.authorization = authorization
 
     def work(self, context: Context) -> dict[str, Any]:
         from triplane.serverless.target import check_options, decide
 
         begin = time.monotonic()
-        approved = self._approved(context)
+        approved = settings.approved_change(context, self)
         if approved and not approved.changed:
             return self._result("unchanged", str(approved.binds["observed"]), begin)
         image = self.image or (None if self.path or not approved else str(approved.binds["artifact"]))
@@ -289,16 +290,6 @@ class ServerlessDeployOperator(ServerlessOperator):
             raise
         details = {**deployed.details, "previous": observed.version if observed else ""}
         return self._result("deployed", deployed.version, begin, **details)
-
-    def _approved(self, context: Context) -> ComponentChange | None:
-        from triplane.core.change import ComponentChange
-
-        if self.change_set:
-            return settings.authorized_change(context, self.address, self.change_set, self.authorization)
-        if not self.change:
-            return None
-        value = json.loads(self.change) if isinstance(self.change, str) else self.change
-        return ComponentChange.from_json(value)
 
     def _say(self, line: str) -> None:
         self.log.info("%s", settings.redactor()(line))

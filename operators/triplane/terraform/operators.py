@@ -285,6 +285,7 @@ class TerraformApplyOperator(TerraformOperator):
         super().__init__(**kwargs)
         self.change = change
         self.change_set = change_set
+        self.needs_approval = change_set is not None or authorization is not None
         self.authorization = authorization
         self.destroy = destroy
 
@@ -295,7 +296,9 @@ class TerraformApplyOperator(TerraformOperator):
         from triplane.terraform.stack import check_binds
 
         started = time.monotonic()
-        approved = self._approved(context)
+        approved = settings.approved_change(context, self)
+        if approved is None:
+            raise InputError("there is no plan to apply; give `change` or `change_set`")
         if not approved.changed:
             state = State(serial=int(approved.binds.get("serial", 0)))
             return self._result(approved.summary, state, started, changed=False)
@@ -316,16 +319,6 @@ class TerraformApplyOperator(TerraformOperator):
             )
         self.put_outputs(state)
         return self._result(summary, state, started, changed=state.serial != approved.binds["serial"])
-
-    def _approved(self, context: Context) -> ComponentChange:
-        from triplane.terraform.stack import read_change
-
-        if self.change_set:
-            return settings.authorized_change(context, self.address, self.change_set, self.authorization)
-        change = read_change(self.change)
-        if change is None:
-            raise InputError("there is no plan to apply; give `change` or `change_set`")
-        return change
 
     def _result(self, summary: str, state: State, started: float, *, changed: bool) -> dict[str, Any]:
         from triplane.core.change import Result
@@ -370,7 +363,5 @@ class TerraformDriftOperator(TerraformOperator):
 
 
 def _pending(value: Any) -> bool:
-    from triplane.terraform.stack import read_change
-
-    change = read_change(value)
+    change = settings.read_change(value)
     return change is not None and change.changed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -148,18 +147,6 @@ class Source:
                 "`state` to its cloud in the platform spec"
             )
         workspace.keep_state_in(directory, self.root / self.stack)
-
-
-def read_change(value: Any) -> ComponentChange | None:
-    """A change as an operator gets it from XCom: a value, its JSON, or what a template made of it."""
-    if isinstance(value, str):
-        if value.strip() in ("", "None", "null"):
-            return None
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = ast.literal_eval(value)
-    return None if value is None else ComponentChange.from_json(value)
 
 
 def is_secret(value: Any) -> bool:

@@ -7,9 +7,10 @@ import pytest
 
 from triplane.core.errors import InputError, RefusedError, StaleError
 from triplane.core.ledger import Entry, Ledger
+from triplane.settings import read_change
 from triplane.terraform import apply, workspace
 from triplane.terraform.plan import State
-from triplane.terraform.stack import is_secret, read_change, variables_digest
+from triplane.terraform.stack import is_secret, variables_digest
 
 ATTEMPT = apply.Attempt(address="aws/stack/n", key="sha256:1", run="d/1", lineage="l", serial=3)
 BEFORE, AFTER = State(lineage="l", serial=3), State(lineage="l", serial=4)
