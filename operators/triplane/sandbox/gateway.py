@@ -25,6 +25,7 @@ from triplane.sandbox.service import Route
 log = logging.getLogger("gateway")
 CHUNK = 1 << 18
 HANDSHAKE_SECONDS = 30.0
+LINGER_SECONDS = 2.0
 
 
 class Refused(Exception):
@@ -130,17 +131,19 @@ Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 
 
 async def _join(client: Stream, backend: Stream) -> None:
-    """Pass bytes both ways until either side is done."""
-    pumps = {
-        asyncio.create_task(_pump(client[0], backend[1])),
-        asyncio.create_task(_pump(backend[0], client[1])),
-    }
+    """Pass bytes both ways until the backend is done.
+
+    A client that has stopped sending still gets the rest of its answer.
+    """
+    upward = asyncio.create_task(_pump(client[0], backend[1]))
+    downward = asyncio.create_task(_pump(backend[0], client[1]))
     try:
-        await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({upward, downward}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({downward}, timeout=LINGER_SECONDS)
     finally:
-        for pump in pumps:
+        for pump in (upward, downward):
             pump.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)
+        await asyncio.gather(upward, downward, return_exceptions=True)
         backend[1].close()
 
 
