@@ -47,7 +47,7 @@ def kubeconfig(cloud: str, conn_id: str, cluster: str = "", **options: str | Non
     if cloud not in CLUSTERS:
         raise InputError(f"no clusters are known on {cloud!r}; use one of {', '.join(CLUSTERS)}")
     access = CLUSTERS[cloud](conn_id, cluster, options)
-    with private_dir("triplane-kube-") as folder:
+    with private_dir() as folder:
         config = json.loads(json.dumps(access.kubeconfig))
         stop = threading.Event()
         if access.token:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import selectors
 import shutil
@@ -25,6 +26,8 @@ ALWAYS_PASSED = (
     *("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "AWS_CA_BUNDLE"),
 )
 STDERR_TAIL = 4000
+PRIVATE_PREFIX = "triplane-task-"
+ABANDONED_SECONDS = 60.0
 
 LineHandler = Callable[[str], None]
 
@@ -105,13 +108,23 @@ def tool_env(*passed: str, **extra: str) -> dict[str, str]:
 
 
 @contextmanager
-def private_dir(prefix: str = "triplane-") -> Iterator[Path]:
-    """A directory that only this user can read, removed at the end."""
-    path = Path(tempfile.mkdtemp(prefix=prefix))
+def private_dir() -> Iterator[Path]:
+    """A directory that only this user can read, removed at the end.
+
+    If this process is killed, it stays as long as a guarded tool still works in it; the next
+    ``private_dir`` on this machine then removes it.
+    """
+    _remove_abandoned()
+    path = Path(tempfile.mkdtemp(prefix=PRIVATE_PREFIX))
+    held = os.open(path, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_SH)
+    _HELD.append(held)
     try:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
+        _HELD.remove(held)
+        os.close(held)
 
 
 def write_private(path: Path, data: str | bytes) -> Path:
@@ -174,7 +187,7 @@ class _Tool:
                 stdin=stdin,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                pass_fds=(lifeline,),
+                pass_fds=(lifeline, *_HELD),
                 start_new_session=True,
             )
         except BaseException:
@@ -232,6 +245,27 @@ class _Tool:
 
 
 _RUNNING: list[_Tool] = []
+_HELD: list[int] = []
+"""Locks on our private directories; guardians inherit them."""
+
+
+def _remove_abandoned() -> None:
+    """Remove private directories of this user that nobody holds any more."""
+    for path in Path(tempfile.gettempdir()).glob(f"{PRIVATE_PREFIX}*"):
+        try:
+            found = path.stat()
+            if found.st_uid != os.getuid() or time.time() - found.st_mtime < ABANDONED_SECONDS:
+                continue
+            descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        except OSError:
+            continue
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(path, ignore_errors=True)
+        except OSError:
+            pass
+        finally:
+            os.close(descriptor)
 
 
 def _stdin(data: bytes | None) -> int:

@@ -133,3 +133,32 @@ def test_secret_files_are_private(tmp_path: Path) -> None:
         assert folder.stat().st_mode & 0o777 == 0o700
     assert not folder.exists()
     assert os.path.exists(path)
+
+
+def test_a_killed_tasks_private_files_are_removed_once_its_tool_has_ended(tmp_path: Path) -> None:
+    mark, place = tmp_path / "mark", tmp_path / "place"
+    code = f"""
+        import pathlib, sys
+        from triplane.core.process import Command, private_dir, run, tool_env
+        with private_dir() as folder:
+            (folder / "plan").write_text("secret")
+            pathlib.Path({str(place)!r}).write_text(str(folder))
+            slow = "trap 'sleep 2; echo > {mark}; exit' TERM; while :; do sleep 0.1; done"
+            run(Command(argv=("sh", "-c", slow), env=tool_env()))
+    """
+    worker = subprocess.Popen([sys.executable, "-c", textwrap.dedent(code)])
+    wait_for(lambda: place.exists() and place.read_text())
+    folder = Path(place.read_text())
+    time.sleep(0.5)
+    worker.send_signal(signal.SIGKILL)
+    worker.wait()
+    os.utime(folder, (0, 0))
+    with process.private_dir():
+        assert folder.exists(), "its tool still works in it"
+    wait_for(mark.exists)
+
+    def gone() -> bool:
+        with process.private_dir():
+            return not folder.exists()
+
+    wait_for(gone)
