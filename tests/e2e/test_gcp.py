@@ -174,7 +174,8 @@ def test_storage_keeps_preconditions() -> None:
 def test_terraform_locks_its_state(tmp_path: Path, sandbox: Sandbox) -> None:
     from triplane.clouds import gcp
 
-    terraform = shutil.which("terraform") or pytest.skip("no terraform")
+    terraform = shutil.which("terraform")
+    assert terraform, "`triplane sandbox install` brings one along"
     prefix = f"test-{uuid.uuid4().hex}"
     code = f'''
 terraform {{
