@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import fcntl
+import hashlib
+import hmac
 import io
 import json
 import os
@@ -188,6 +190,36 @@ def approved_change(context: Any, operator: Any) -> ComponentChange | None:
             )
         return authorized_change(context, operator.address, operator.change_set, operator.authorization)
     return read_change(operator.change)
+
+
+def seal(context: Any, change: ComponentChange) -> dict[str, Any]:
+    """``change`` for XCom, signed for this run where ``[triplane] signing_key`` is set.
+
+    XComs can be edited through the API: without the seal a plan's risk could be talked down before people
+    are asked.
+    """
+    value = change.to_json()
+    run = context.get("dag_run")
+    if run is None or not conf.get(SECTION, "signing_key", fallback=None):
+        return value
+    return value | {"seal": _seal(run, value, signing_keys()[0])}
+
+
+def unseal(context: Any, value: Any) -> ComponentChange:
+    """The inverse of :func:`seal`. :raises RefusedError: a plan task of this run did not return ``value``"""
+    from triplane.core.change import ComponentChange
+
+    change = ComponentChange.from_json(value)
+    content = change.to_json()
+    seals = [_seal(context["dag_run"], content, key) for key in signing_keys()]
+    if not any(hmac.compare_digest(str(value.get("seal", "")), item) for item in seals):
+        raise RefusedError(f"{change.address}: the plan was changed after its task returned it; plan again")
+    return change
+
+
+def _seal(run: Any, content: Mapping[str, Any], key: str) -> str:
+    data = canonical_json(["plan", run.dag_id, run.run_id, dict(content)])
+    return hmac.new(key.encode(), data, hashlib.sha256).hexdigest()
 
 
 def read_change(value: Any) -> ComponentChange | None:

@@ -94,8 +94,8 @@ class ChangeSet:
 
     @property
     def risk(self) -> Risk:
-        """The highest risk of any change."""
-        return max((change.risk for change in self.changes), default=Risk.NONE)
+        """The highest risk of any change; what changes anything is never without risk."""
+        return max((max(c.risk, Risk.LOW) if c.changed else c.risk for c in self.changes), default=Risk.NONE)
 
     @property
     def changed(self) -> tuple[ComponentChange, ...]:

@@ -163,7 +163,7 @@ class HelmPlanOperator(HelmOperator):
         self.log.info("%s: %s (risk %s), %s", self.address, change.action, change.risk, change.summary)
         for line in change.lines:
             self.log.info("  %s", line)
-        return change.to_json()
+        return settings.seal(context, change)
 
     def _observe(self) -> Observed:
         from triplane.clouds.kubeconfig import ClusterNotFound

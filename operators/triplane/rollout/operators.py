@@ -59,7 +59,7 @@ class ChangeSetOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Store the change set and say what it holds."""
         from triplane.core.approval import Policy
-        from triplane.core.change import ChangeSet, ComponentChange
+        from triplane.core.change import ChangeSet
 
         change_set = ChangeSet(
             platform=self.platform,
@@ -69,7 +69,7 @@ class ChangeSetOperator(BaseOperator):
             source=self.frozen["source"],
             spec=self.frozen["spec"],
             policy=self.policies[self.environment],
-            changes=tuple(ComponentChange.from_json(plan) for plan in self.plans),
+            changes=tuple(settings.unseal(context, plan) for plan in self.plans),
         )
         digest = settings.put_change_set(change_set)
         settings.ledger(f"{self.environment}/{self.cloud}").append(

@@ -220,7 +220,7 @@ class ServerlessPlanOperator(ServerlessOperator):
         self.log.info("%s: %s (risk %s), %s", self.address, change.action, change.risk, change.summary)
         for line in change.lines:
             self.log.info("  %s", line)
-        return change.to_json()
+        return settings.seal(context, change)
 
 
 class ServerlessDeployOperator(ServerlessOperator):

@@ -220,7 +220,7 @@ class TerraformPlanOperator(TerraformOperator):
         with self.opened(source, {} if pending else self.secret_variables()) as stack:
             change = self._deferred(stack, pending, binds) if pending else self._planned(stack, binds)
         self.log.info("%s: %s, %s risk", self.address, change.summary, change.risk)
-        return change.to_json()
+        return settings.seal(context, change)
 
     def _planned(self, stack: Stack, binds: dict[str, str | int]) -> ComponentChange:
         from triplane.core.change import ComponentChange

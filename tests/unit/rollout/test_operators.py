@@ -67,7 +67,10 @@ def make_change_set(*plans: dict[str, Any], ask: bool = True, **policy: Any) -> 
         cloud="aws",
         environment="prod",
         frozen=FROZEN,
-        plans=list(plans),
+        plans=[
+            settings.seal(context("deploy_aws", "r1.aws.plan"), ComponentChange.from_json(item))
+            for item in plans
+        ],
         policies={"prod": Policy(**policy).to_json()},
         ask=ask,
     )
@@ -224,3 +227,17 @@ def test_results_are_recorded() -> None:
     assert operator.execute(context("deploy_aws", "r"))[0]["state"] == "deployed"
     (entry,) = settings.ledger("prod/aws").entries("rollout")
     assert entry.body["change_set"] == "sha256:1"
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [{"risk": "none"}, {"action": "none"}, {"lines": ["nothing to see"]}, {"seal": ""}, {"seal": "0" * 64}],
+)
+def test_a_plan_that_was_talked_down_is_refused(edit: dict[str, Any]) -> None:
+    run = context("deploy_aws", "r1.aws.plan")
+    sealed = settings.seal(run, ComponentChange.from_json(plan(Risk.CRITICAL)))
+    assert settings.unseal(run, sealed).risk is Risk.CRITICAL
+    with pytest.raises(RefusedError, match="was changed after its task returned it"):
+        settings.unseal(run, sealed | edit)
+    with pytest.raises(RefusedError, match="was changed after its task returned it"):
+        settings.unseal(context("deploy_aws", "another.run"), sealed)
