@@ -1,6 +1,7 @@
 # Every target does its own set-up; what it downloads and builds is cached outside the checkout.
 SHELL := /bin/bash
 VENV := .venv
+WORKERS ?= 2
 RUN := $(VENV)/bin
 .DEFAULT_GOAL := help
 # Without bytecode every process would compile Airflow again.
@@ -23,8 +24,8 @@ demo: setup ## deploy the example to three clouds in the sandbox (APPROVE=ui, KE
 	@$(RUN)/python examples/demo
 
 .PHONY: test
-test: setup ## all tests, with real tools against the sandbox
-	@$(RUN)/pytest $(ARGS)
+test: setup ## all tests, with real tools against the sandbox (WORKERS=2)
+	@$(RUN)/pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 .PHONY: unit
 unit: python ## the tests that need no sandbox
@@ -43,8 +44,12 @@ fix: python ## mend what the linter can mend
 	@$(RUN)/ruff format .
 
 .PHONY: bench
-bench: python ## ratios within one run: `bench NAME RATIO LIMIT`
+bench: setup ## ratios within one run: `bench NAME RATIO LIMIT`
 	@$(RUN)/python scripts/bench.py
+
+.PHONY: chaos
+chaos: setup ## kill campaigns: `chaos NAME KILLS BAD` (KILLS=50, BACKENDS, SEED)
+	@$(RUN)/python scripts/chaos.py
 
 .PHONY: clean
 clean: ## remove .venv and caches of the checkout (not the shared cache)

@@ -54,13 +54,14 @@ class PlatformCopy:
         with self._spec() as spec:
             broken = spec["clouds"][cloud]["charts"][chart]
             registry = spec["clouds"][cloud]["registry"]
-            image = {"repository": f"{registry}/{spec['name']}/{chart}", "tag": "nobody-built-this"}
+            nobody_built = "sha256:" + "0" * 64
+            image = {"repository": f"{registry}/{spec['name']}/{chart}", "digest": nobody_built}
             broken.update(images={}, timeout="20s", values={**broken["values"], "image": image})
 
     @contextmanager
     def _spec(self) -> Iterator[dict[str, Any]]:
         """The spec to change; charts that share values by YAML anchors get their own copies."""
-        spec = json.loads(json.dumps(yaml.safe_load(self.spec.read_text())))
+        spec = json.loads(json.dumps(yaml.safe_load(self.spec.read_text()), default=str))
         yield spec
         self.spec.write_text(yaml.safe_dump(spec, sort_keys=False))
 

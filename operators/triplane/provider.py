@@ -28,6 +28,7 @@ def get_provider_info() -> dict[str, Any]:
         "description": "Deploys one platform to AWS, Google Cloud and Azure: "
         "Terraform, container images, Helm releases, serverless functions.",
         "versions": [__version__],
+        "extra-links": ["triplane.images.links.BuildLink"],
         "config": {
             "triplane": {
                 "description": "Where Triplane finds its platform and keeps its artifacts.",
@@ -36,6 +37,12 @@ def get_provider_info() -> dict[str, Any]:
                         "Path of the platform spec that the DAGs are built from; "
                         "$AIRFLOW_HOME/platform.yaml if not set.",
                         example="/srv/platform/platform.yaml",
+                    ),
+                    "terraform_bin": _option(
+                        "The Terraform or OpenTofu of this worker: `terraform`, `tofu`, a path, or `bundled` for the "
+                        "Terraform of the extra [terraform]. If not set: terraform on PATH, else tofu on PATH, "
+                        "else the bundled one.",
+                        example="tofu",
                     ),
                     "artifact_store": _option(
                         "URL of the artifact store (any ObjectStoragePath); $AIRFLOW_HOME/triplane if not set.",

@@ -9,7 +9,9 @@ import hmac
 import io
 import json
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 SECTION = "triplane"
 SECRET_KINDS = ("variable", "connection")
+SOURCE_SECONDS = 7 * 24 * 3600.0
 _secrets: set[str] = set()
 
 
@@ -56,6 +59,11 @@ def platform_file() -> Path:
     """The ``platform.yaml`` that the DAGs are built from: ``[triplane] platform``."""
     home = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
     return Path(conf.get(SECTION, "platform", fallback=None) or home / "platform.yaml")
+
+
+def terraform_bin() -> str | None:
+    """The Terraform or OpenTofu of this worker, where ``[triplane] terraform_bin`` names one."""
+    return conf.get(SECTION, "terraform_bin", fallback=None) or None
 
 
 def redactor() -> Redactor:
@@ -106,13 +114,15 @@ def lookup(scope: str) -> Callable[[str], Any]:
 
 
 def source_dir(source: str) -> Path:
-    """The frozen source of this digest, unpacked in a private cache; treat it as read-only."""
+    """The frozen source of this digest, unpacked in a private cache; treat it as read-only.
+
+    It is fetched once by each worker, and removed when nobody has asked for it for a week.
+    """
     import tarfile
 
-    base = Path(tempfile.gettempdir()) / f"triplane-{os.getuid()}"
-    base.mkdir(mode=0o700, exist_ok=True)
-    if base.stat().st_uid != os.getuid() or base.stat().st_mode & 0o077:
-        raise RefusedError(f"{base} is not private to this user; remove it")
+    from triplane.core.private import user_dir
+
+    base = user_dir("sources")
     target = base / source.removeprefix("sha256:")
     with (base / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -123,6 +133,10 @@ def source_dir(source: str) -> Path:
                     archive.extractall(scratch, filter="data")
                 os.rename(scratch, target)
                 os.mkdir(scratch)
+        os.utime(target)
+        for other in base.iterdir():
+            if other.is_dir() and time.time() - other.stat().st_mtime > SOURCE_SECONDS:
+                shutil.rmtree(other, ignore_errors=True)
     return target
 
 
@@ -220,6 +234,29 @@ def unseal(context: Any, value: Any) -> ComponentChange:
 def _seal(run: Any, content: Mapping[str, Any], key: str) -> str:
     data = canonical_json(["plan", run.dag_id, run.run_id, dict(content)])
     return hmac.new(key.encode(), data, hashlib.sha256).hexdigest()
+
+
+def seal_tests(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What tests found, for XCom, signed for their source and image where ``[triplane] signing_key`` is set."""
+    if not conf.get(SECTION, "signing_key", fallback=None):
+        return dict(result)
+    return {**result, "seal": _tests_seal(result, signing_keys()[0])}
+
+
+def unseal_tests(value: Mapping[str, Any]) -> dict[str, Any]:
+    """The inverse of :func:`seal_tests`. :raises RefusedError: no test task returned ``value``"""
+    content = {name: item for name, item in value.items() if name != "seal"}
+    if not any(
+        hmac.compare_digest(str(value.get("seal", "")), _tests_seal(content, key)) for key in signing_keys()
+    ):
+        raise RefusedError(
+            f"the result of the tests {content.get('name')} was changed after their task returned it; start a new run"
+        )
+    return content
+
+
+def _tests_seal(content: Mapping[str, Any], key: str) -> str:
+    return hmac.new(key.encode(), canonical_json(["tests", dict(content)]), hashlib.sha256).hexdigest()
 
 
 def read_change(value: Any) -> ComponentChange | None:

@@ -35,7 +35,7 @@ started = []
 sys.addaudithook(lambda event, args: started.append(event) if event in ("subprocess.Popen", "os.fork", "socket.connect") else None)
 dags = [runpy.run_path(path)["dag"] for path in sys.argv[1:]]
 tasks = {
-    dag.dag_id: {t.task_id: {"down": sorted(t.downstream_task_ids), "rule": str(getattr(t.trigger_rule, "value", t.trigger_rule)), "type": t.task_type} for t in dag.tasks}
+    dag.dag_id: {t.task_id: {"down": sorted(t.downstream_task_ids), "rule": str(getattr(t.trigger_rule, "value", t.trigger_rule)), "type": t.task_type, "branches": getattr(t, "branches", None)} for t in dag.tasks}
     for dag in dags
 }
 print(json.dumps({"dags": tasks, "modules": sorted(set(sys.modules) - before), "started": started}))
@@ -80,24 +80,56 @@ def test_a_person_recognises_the_tasks_of_a_cloud(parsed: Any, cloud: str) -> No
         "infrastructure.cluster.apply",
         "applications.query.deploy",
         "functions.webhook.deploy",
+        "destroy.stack.network",
+        "destroy.chart.query",
+        "destroy.function.webhook",
         "record",
     } <= tasks
+
+
+ACTING = (
+    "TerraformApplyOperator",
+    "TerraformApplyOrAskOperator",
+    "HelmUpgradeOperator",
+    "ServerlessDeployOperator",
+)
+DESTROYING = ("TerraformDestroyOperator", "HelmUninstallOperator", "ServerlessDeleteOperator")
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
 def test_nothing_is_applied_before_it_is_authorized(parsed: Any, cloud: str) -> None:
     tasks = parsed["dags"][f"deploy_{cloud}"]
     after = _downstream(tasks, "authorize")
-    acting = {
-        name
-        for name, task in tasks.items()
-        if task["type"] in ("TerraformApplyOperator", "HelmUpgradeOperator", "ServerlessDeployOperator")
-    }
-    assert len(acting) == 5
+    acting = {name for name, task in tasks.items() if task["type"] in ACTING}
+    again = {name for name in acting if name.endswith(".apply_again")}
+    assert len(acting - again) == 5
+    assert {name.replace(".apply_again", ".apply") for name in again} <= acting
     assert acting <= after
     assert "authorize" in _downstream(tasks, "approval")
     assert "approval" in _downstream(tasks, "change_set")
-    assert all(tasks[name]["rule"].endswith("all_success") for name in acting)
+    assert all(tasks[name]["rule"].endswith("none_failed_min_one_success") for name in acting - again)
+    assert all(tasks[name]["rule"].endswith("all_success") for name in again)
+    for name in again:
+        question = name.replace(".apply_again", ".approval")
+        assert question in _downstream(tasks, name.replace(".apply_again", ".apply"))
+        assert name in _downstream(tasks, question)
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
+def test_what_is_deployed_can_be_destroyed_in_reverse(parsed: Any, cloud: str) -> None:
+    tasks = parsed["dags"][f"deploy_{cloud}"]
+    destroying = {name for name, task in tasks.items() if task["type"] in DESTROYING}
+    assert len(destroying) == 5
+    assert destroying <= set(tasks["authorize"]["down"])
+    assert all(tasks[name]["rule"].endswith("none_failed_min_one_success") for name in destroying)
+    assert tasks["destroy.stack.cluster"]["down"] == ["destroy.stack.network", "record"]
+    for first in ("destroy.chart.query", "destroy.chart.ingest", "destroy.function.webhook"):
+        assert {"destroy.stack.cluster", "destroy.stack.network"} <= _downstream(tasks, first)
+    applying = {name for name, task in tasks.items() if task["type"] in ACTING}
+    assert not any(applying & _downstream(tasks, name) for name in destroying)
+    branches = tasks["authorize"]["branches"]
+    assert set(branches["destroy"]) == destroying
+    assert set(branches["deploy"]) == {name for name in applying if not name.endswith("_again")}
 
 
 def test_stacks_are_applied_wave_by_wave_then_charts_then_functions(parsed: Any) -> None:
@@ -120,14 +152,19 @@ def test_the_parent_plans_asks_applies_compares_reports(parsed: Any) -> None:
         assert "approval" in _downstream(tasks, f"plan.{cloud}")
         assert f"apply.{cloud}" in _downstream(tasks, "approval")
         assert "report" in _downstream(tasks, f"apply.{cloud}")
+        assert f"plan.{cloud}" in _downstream(tasks, "images.ingest.build")
+        assert "images.parity" in _downstream(tasks, f"plan.{cloud}")
+        assert f"apply.{cloud}" in tasks["images.parity"]["down"]
     assert tasks["report"]["rule"].endswith("all_done")
     assert not tasks["report"]["down"]
 
 
-def test_drift_is_checked_stack_by_stack(parsed: Any) -> None:
+def test_drift_is_checked_cloud_by_cloud(parsed: Any) -> None:
     tasks = parsed["dags"]["drift_check"]
-    checks = [name for name, task in tasks.items() if task["type"] == "TerraformDriftOperator"]
-    assert len(checks) == 6
+    checks = {name for name, task in tasks.items() if task["type"] == "TerraformDriftBatchOperator"}
+    assert checks == {"aws.stacks", "gcp.stacks", "azure.stacks"}
+    assert all("report" in _downstream(tasks, name) for name in checks)
+    assert tasks["report"]["rule"].endswith("all_done")
 
 
 def _downstream(tasks: dict[str, Any], start: str) -> set[str]:

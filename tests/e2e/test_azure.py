@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import requests
+from cryptography.fernet import Fernet
 
 from triplane.clouds import azure
 from triplane.core.digest import digest
@@ -21,6 +22,8 @@ from triplane.sandbox.azure.part import CLIENT, GROUP, LOCATION, REGISTRY, STATE
 from triplane.sandbox.runtime import Sandbox
 from triplane.serverless import package
 from triplane.serverless.azure_functions import AzureFunctions
+from triplane.serverless.drift_operators import ServerlessDriftBatchOperator
+from triplane.serverless.operators import ServerlessDeployOperator
 from triplane.serverless.target import DeployFailed, Desired, difference
 
 CONNECTION = "azure_default"
@@ -140,7 +143,7 @@ def test_an_airflow_hook_reads_registry_credentials(
 
 
 def terraform(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    env = {**os.environ, **azure.terraform_env(CONNECTION), "TF_IN_AUTOMATION": "1"}
+    env = {**os.environ, **azure.terraform_credentials(CONNECTION).env, "TF_IN_AUTOMATION": "1"}
     env.pop("TF_CLI_CONFIG_FILE", None)
     argv = ["terraform", *arguments]
     return subprocess.run(argv, cwd=directory, env=env, capture_output=True, text=True, timeout=120)
@@ -150,7 +153,7 @@ def test_terraform_keeps_and_locks_its_state_in_blob_storage(tmp_path: Path) -> 
     (tmp_path / "main.tf").write_text(STACK.format(key=f"{name()}.tfstate", seconds=6))
     init = terraform(tmp_path, "init")
     assert init.returncode == 0, init.stderr
-    env = {**os.environ, **azure.terraform_env(CONNECTION)}
+    env = {**os.environ, **azure.terraform_credentials(CONNECTION).env}
     argv = ["terraform", "apply", "-auto-approve", "-no-color", "-input=false"]
     with subprocess.Popen(argv, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True) as first:
         assert first.stdout is not None
@@ -269,3 +272,33 @@ def test_an_earlier_deployment_is_restored(functions: AzureFunctions, desired: D
     now = functions.observe(desired.name)
     assert now is not None
     assert difference(desired, now) == ()
+
+
+def test_drift_of_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from azure.mgmt.web import WebSiteManagementClient
+
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
+    function: dict[str, Any] = {
+        "target": "azure_functions",
+        "name": name(),
+        "path": str(FUNCTION),
+        "environment": {"LOG_LEVEL": "info"},
+        "options": {"runtime": "python|3.11", "health_path": "/api/healthz"},
+        "region": LOCATION,
+        "resource_group": GROUP,
+        "scope": "staging/azure",
+        "address": "azure/function/webhook",
+    }
+    ServerlessDeployOperator(task_id="d", **function).execute({})  # type: ignore[arg-type]
+    batch = ServerlessDriftBatchOperator(task_id="t", functions=[function])
+    (found,) = batch.execute({})  # type: ignore[arg-type]
+    assert found["state"] == "in_sync"
+    apps = azure.client(WebSiteManagementClient, CONNECTION).web_apps
+    settings = dict(apps.list_application_settings(GROUP, function["name"]).properties)
+    settings |= {"LOG_LEVEL": "debug", "EXTRA": "by-hand"}
+    apps.update_application_settings(GROUP, function["name"], {"properties": settings})
+    (found,) = batch.execute({})  # type: ignore[arg-type]
+    names = [attribute["name"] for attribute in found["resources"][0]["attributes"]]
+    assert (found["state"], names) == ("drifted", ["environment EXTRA", "environment LOG_LEVEL"])
+    assert "by-hand" not in json.dumps(found)

@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
 
 from triplane.core.errors import InputError
 from triplane.sandbox.runtime import Sandbox
+from triplane.serverless.drift_operators import ServerlessDriftBatchOperator
 from triplane.serverless.operators import ServerlessDeployOperator, ServerlessPlanOperator
 from triplane.serverless.target import DeployFailed, Desired, Observed, Target, difference
 
@@ -168,7 +170,10 @@ def test_storage_keeps_preconditions() -> None:
     with pytest.raises(PreconditionFailed):
         bucket.blob(blob.name).upload_from_string("two", if_generation_match=0)
     assert blob.download_as_bytes() == b"one"
+    with pytest.raises(PreconditionFailed):
+        blob.delete(if_generation_match=1)
     blob.delete(if_generation_match=blob.generation)
+    assert bucket.get_blob(blob.name) is None
 
 
 def test_terraform_locks_its_state(tmp_path: Path, sandbox: Sandbox) -> None:
@@ -193,7 +198,7 @@ resource "terraform_data" "slow" {{
     (tmp_path / "main.tf").write_text(code)
     import os
 
-    env = {**os.environ, **gcp.terraform_env(CONNECTION), "TF_IN_AUTOMATION": "1"}
+    env = {**os.environ, **gcp.terraform_credentials(CONNECTION).env, "TF_IN_AUTOMATION": "1"}
 
     def run(*words: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
@@ -214,7 +219,7 @@ resource "terraform_data" "slow" {{
     assert first.wait(60) == 0
     state = gcp.storage(CONNECTION).bucket("streaming-tfstate").blob(f"{prefix}/default.tfstate")
     assert json.loads(state.download_as_bytes())["serial"] >= 1
-    assert "GOOGLE_APPLICATION_CREDENTIALS" not in gcp.terraform_env(CONNECTION)
+    assert "GOOGLE_APPLICATION_CREDENTIALS" not in gcp.terraform_credentials(CONNECTION).env
 
 
 def test_registry_login(token: str) -> None:
@@ -266,7 +271,11 @@ def test_a_first_deployment_that_fails_leaves_nothing(
     assert target.observe(bad.name) is None
 
 
-def test_operators_plan_deploy_and_find_nothing_to_do(sandbox: Sandbox, tmp_path: Path) -> None:
+def test_operators_plan_deploy_and_find_nothing_to_do(
+    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
     image = push(sandbox, "operators")
     options: dict[str, Any] = {
         "target": "cloud_run", "name": f"webhook-{uuid.uuid4().hex[:8]}", "address": "gcp/function/webhook",
@@ -281,3 +290,18 @@ def test_operators_plan_deploy_and_find_nothing_to_do(sandbox: Sandbox, tmp_path
     assert result["state"] == "deployed"
     again = ServerlessPlanOperator(task_id="again", image=image, **options).work({})  # type: ignore[typeddict-item]
     assert (again["action"], again["binds"]["observed"]) == ("none", result["version"])
+
+    batch = ServerlessDriftBatchOperator(task_id="drift", functions=[options])
+    (found,) = batch.execute({})  # type: ignore[arg-type]
+    assert found["state"] == "in_sync"
+    from google.cloud import run_v2
+
+    from triplane.clouds import gcp
+
+    services = gcp.client(run_v2.ServicesClient, CONNECTION)
+    service = services.get_service(name=f"projects/{PROJECT}/locations/{REGION}/services/{options['name']}")
+    service.ingress = run_v2.IngressTraffic.INGRESS_TRAFFIC_INTERNAL_ONLY
+    services.update_service(service=service).result(timeout=60)
+    (found,) = batch.execute({})  # type: ignore[arg-type]
+    assert found["state"] == "drifted"
+    assert "ingress" in [attribute["name"] for attribute in found["resources"][0]["attributes"]]

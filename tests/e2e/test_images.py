@@ -57,9 +57,10 @@ def environ(sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("containers")
     yield path
-    for mount in sorted(path.glob("root/overlay/*/merged"), reverse=True):
+    for mount in sorted(path.glob("**/root/overlay/*/merged"), reverse=True):
         subprocess.run(["umount", mount], check=False, capture_output=True)
-    subprocess.run(["umount", path / "root/overlay"], check=False, capture_output=True)
+    for root in ("root", "platforms/root"):
+        subprocess.run(["umount", path / root / "overlay"], check=False, capture_output=True)
 
 
 @pytest.fixture
@@ -72,9 +73,8 @@ def context(tmp_path: Path) -> Path:
 
 
 def build(path: Path, storage: Path, **kwargs: Any) -> dict[str, str]:
-    operator = ImageBuildOperator(
-        task_id="build", image="page", path=str(path), storage=str(storage), **kwargs
-    )
+    arguments = {"task_id": "build", "image": "page", "path": str(path), **kwargs}
+    operator = ImageBuildOperator(storage=str(storage), **arguments)
     return operator.execute({})  # type: ignore[arg-type]
 
 
@@ -86,6 +86,7 @@ def push(to: str, digest: str, **kwargs: Any) -> str:
         "registry": registry,
         "conn_id": conn_id,
         "cloud": to,
+        "create": {},
         **kwargs,
     }
     return ImagePushOperator(digest=digest, **arguments).execute({})  # type: ignore[arg-type]
@@ -257,6 +258,44 @@ def test_a_killed_task_leaves_no_build_behind(environ: dict[str, str], context: 
     build(context, storage)
     command = ["buildah", "--root", storage / "root", "--runroot", storage / "run", "containers", "--quiet"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
+
+
+@pytest.mark.parametrize("seconds", ["8", "9"])
+def test_a_killed_build_is_built_by_its_retry(
+    seconds: str, environ: dict[str, str], context: Path, storage: Path
+) -> None:
+    (context / "Dockerfile").write_text(SLEEPER.replace("27", seconds))
+    code = (
+        "from triplane.images.operators import ImageBuildOperator as B\n"
+        f"B(task_id='b', image='page', path={str(context)!r}, storage={str(storage)!r}).execute({{}})"
+    )
+    task = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_for(lambda: running(f"sleep {seconds}"))
+    finally:
+        task.send_signal(signal.SIGKILL)
+        if seconds == "8":  # and with it its guardian
+            os.kill(guardian_of(storage), signal.SIGKILL)
+        task.wait()
+    built = build(context, storage)
+    assert build(context, storage) == built
+    assert not running(f"sleep {seconds}")
+    command = ["buildah", "--root", storage / "root", "--runroot", storage / "run", "containers", "--quiet"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
+
+
+def guardian_of(storage: Path) -> int:
+    """The process that watches the build in ``storage``."""
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if any(word.endswith("guardian.py") for word in words) and str(storage / "root") in words:
+            return int(path.parent.name)
+    raise AssertionError("no guardian watches a build")
 
 
 def running(words: str) -> bool:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,9 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from cryptography.fernet import Fernet
 
+from tests.e2e.test_images import REGISTRIES, push
 from triplane.images.operators import ImageBuildOperator
+from triplane.sandbox.runtime import Sandbox
 
 BASE = "FROM scratch\nARG V=0\nCOPY busybox /bin/sh\n"
 ENDLESS = f"{BASE}RUN echo started; while true; do :; done\n"
@@ -41,12 +45,19 @@ def answers(host: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def engine() -> Iterator[str]:
     """The URL of a Docker Engine: the one in ``DOCKER_HOST``, or one of our own without any network."""
     if host := os.environ.get("DOCKER_HOST"):
         yield host
         return
-    home = tmp_path_factory.mktemp("docker")
+    with started(os.environ) as host:
+        yield host
+
+
+@contextmanager
+def started(env: Mapping[str, str]) -> Iterator[str]:
+    """A Docker Engine of our own, whose builds have no network. Its sockets need a short path."""
+    home = Path(tempfile.mkdtemp(prefix="engine-"))
     host = f"unix://{home}/docker.sock"
     folders = [f"--{name}-root={home}/{name}" for name in ("data", "exec")]
     network = ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-masq=false"]
@@ -55,6 +66,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             ["dockerd", "--host", host, f"--pidfile={home}/pid", *folders, *network],
             stdout=log,
             stderr=subprocess.STDOUT,
+            env=env,
         )
     try:
         end = time.monotonic() + 60
@@ -66,6 +78,8 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(30)
+        subprocess.run(["umount", home / "data"], check=False, capture_output=True)
+        shutil.rmtree(home, ignore_errors=True)
 
 
 @pytest.fixture
@@ -90,6 +104,34 @@ def test_a_context_is_built_once(context: Path, capsys: pytest.CaptureFixture[st
     again = operator(context, f"{BASE}RUN echo $V > /v\n", build_args={"V": "1"}).execute({})
     assert again == first
     assert "was built before" in capsys.readouterr().out
+
+
+def test_the_engine_does_not_keep_the_image(context: Path) -> None:
+    client = docker.APIClient(base_url=os.environ["DOCKER_HOST"])
+    before = {image["Id"] for image in client.images(all=True)}
+    operator(context, f"{BASE}RUN echo {context.parent.name} > /v\n").execute({})
+    assert {image["Id"] for image in client.images(all=True)} <= before
+    client.close()
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(os.geteuid() != 0, reason="starting a Docker Engine takes root")
+def test_a_base_in_a_registry_of_the_platform(
+    sandbox: Sandbox, context: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in sandbox.environ().items():
+        monkeypatch.setenv(name, value)
+    host, conn_id = REGISTRIES["azure"]
+    with started(os.environ) as engine:
+        monkeypatch.setenv("DOCKER_HOST", engine)
+        base = operator(context, f"{BASE}RUN echo {context.parent.name} > /v\n").execute({})
+        push("azure", base["digest"], image="engine-base", tag="1")
+        build = operator(
+            context,
+            f"FROM {host}/engine-base:1\nRUN cat /v > /copy\n",
+            logins={host: {"cloud": "azure", "conn_id": conn_id}},
+        )
+        assert build.execute({})["digest"] != base["digest"]
 
 
 def test_an_error_in_the_stream_fails_the_task(context: Path) -> None:

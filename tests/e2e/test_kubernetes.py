@@ -17,7 +17,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from triplane.kubernetes.operators import HelmPlanOperator, HelmUpgradeOperator, ImageParityOperator
 from triplane.sandbox.kubernetes.after import answers
@@ -84,7 +84,11 @@ class Lab:
 
     def context(self) -> dict[str, Any]:
         store = SimpleNamespace(get=self.tries.get, set=self.tries.__setitem__)
-        return {"task_state_store": store, "ti": SimpleNamespace(xcom_push=self._push)}
+        return {
+            "task_state_store": store,
+            "ti": SimpleNamespace(xcom_push=self._push),
+            "dag_run": SimpleNamespace(dag_id="deploy_aws", run_id=self.namespace),
+        }
 
     def _push(self, *, key: str, value: Any) -> None:
         self.xcom[key] = value
@@ -184,7 +188,11 @@ def test_a_release_is_installed_left_alone_and_upgraded(lab: Lab) -> None:
 
     second = lab.plan(lab.better)
     digests = [image.partition("@")[2] for image in (lab.good, lab.better)]
-    assert second["lines"] == [f"~ image: {digests[0]} -> {digests[1]}"]
+    assert second["lines"] == [
+        f"~ image: {digests[0]} -> {digests[1]}",
+        "~ Deployment ingest",
+        f"    ~ spec.template.spec.containers[service].image: {lab.good} -> {lab.better}",
+    ]
     assert lab.deploy("", images=None, change=second)["version"] == "2"
     assert lab.serving() == {lab.better}
     assert lab.deploy(lab.better, change=second)["version"] == "2", "a retry finds its work done"
@@ -239,7 +247,7 @@ def test_a_killed_helm_is_healed_by_the_retry(lab: Lab, installed: bool) -> None
     if installed:
         lab.deploy(lab.good)
     change = lab.plan(lab.better)
-    thread, _ = in_background(lab.operator(lab.bad, timeout=60), lab.context())
+    thread, failed = in_background(lab.operator(lab.bad, timeout=60), lab.context())
     until(lambda: processes("upgrade", lab.namespace))
     pending = "pending-upgrade" if installed else "pending-install"
     until(lambda: _last(lab) == pending)
@@ -247,6 +255,9 @@ def test_a_killed_helm_is_healed_by_the_retry(lab: Lab, installed: bool) -> None
         os.kill(pid, signal.SIGKILL)
     thread.join(20)
     assert lab.history()[-1][1] == pending
+    assert isinstance(failed[0], AirflowException)
+    assert not isinstance(failed[0], AirflowFailException), "a retry sets it right"
+    assert "return_value" not in lab.xcom, "nothing was rolled back"
     assert lab.deploy(lab.better, change=change)["state"] == "deployed"
     assert until(lambda: lab.serving() == {lab.better})
 
@@ -267,6 +278,31 @@ def test_only_what_was_planned_is_deployed(lab4: Lab) -> None:
     with pytest.raises(AirflowFailException, match=r"not what was approved.*release"):
         lab4.deploy(lab4.good, change=change, namespace="elsewhere")
     assert _last(lab4) == ""
+
+
+def test_what_somebody_changed_by_hand_is_shown_and_put_back(lab: Lab) -> None:
+    lab.deploy(lab.good)
+    assert lab.plan(lab.good)["action"] == "none"
+    kubectl = ["kubectl", "--kubeconfig", str(lab.kubeconfig), "--namespace", lab.namespace]
+    for argv in (
+        ["patch", "configmap", "ingest", "--patch", '{"data": {"LEVEL": "debug"}}'],
+        ["delete", "service", "ingest"],
+    ):
+        subprocess.run([*kubectl, *argv], check=True, capture_output=True)
+    change = lab.plan(lab.good)
+    assert (change["action"], change["risk"]) == ("update", "medium")
+    assert change["lines"] == [
+        f"! configmap {lab.namespace}/ingest was changed by hand",
+        "    ~ data.LEVEL: debug -> info",
+        f"! service {lab.namespace}/ingest was deleted by hand",
+    ]
+    assert lab.deploy(lab.good, change=change)["version"] == "2"
+    assert lab.deploy(lab.good, change=change)["version"] == "2", "a retry does not deploy it again"
+    assert lab.plan(lab.good)["action"] == "none"
+    level = Api.of(lab.kubeconfig).get(f"/api/v1/namespaces/{lab.namespace}/configmaps/ingest")["data"][
+        "LEVEL"
+    ]
+    assert level == "info"
 
 
 def test_a_plan_goes_stale(lab4: Lab) -> None:

@@ -13,6 +13,7 @@ from cryptography.fernet import Fernet
 from triplane import settings
 from triplane.core.errors import InputError, StaleError
 from triplane.serverless.aws_lambda import AwsLambda
+from triplane.serverless.drift_operators import ServerlessDriftBatchOperator
 from triplane.serverless.operators import ServerlessDeployOperator, ServerlessPlanOperator
 from triplane.serverless.package import build
 from triplane.serverless.target import DeployFailed, Desired, decide, difference, plan
@@ -197,3 +198,65 @@ def test_the_operators_deploy_what_was_planned_and_only_that(
     kept = [path.read_bytes() for path in (tmp_path / "store").rglob("*") if path.is_file()]
     assert kept
     assert not any(b"planted" in data for data in kept)
+
+
+def test_drift(
+    client: Any, name: str, tmp_path: Path, changed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
+    monkeypatch.setenv("AIRFLOW_VAR_WEBHOOK_TOKEN", "planted-token-value")
+    function: dict[str, Any] = {
+        "target": "lambda",
+        "name": name,
+        "path": str(changed),
+        "environment": {"TOKEN": "${variable.webhook_token}"},
+        "options": {"handler": "app.handler", "runtime": "python3.13", "role": ROLE},
+        "region": "eu-west-1",
+        "scope": "staging/aws",
+        "address": "aws/function/webhook",
+    }
+
+    def check(**more: Any) -> dict[str, Any]:
+        other = {
+            **function,
+            "address": "gcp/function/other",
+            "target": "cloud_run",
+            "conn_id": "no_such_connection",
+        }
+        batch = ServerlessDriftBatchOperator(task_id="t", functions=[{**function, **more}, other])
+        found, unreachable = batch.execute({})  # type: ignore[arg-type]
+        assert unreachable["state"] == "unknown"
+        assert "no_such_connection" in unreachable["error"]
+        return found
+
+    def names(found: dict[str, Any]) -> list[str]:
+        return [attribute["name"] for item in found["resources"] for attribute in item["attributes"]]
+
+    assert (check()["state"], check()["pending"]) == ("pending", "it was never deployed")
+    context: Any = {}
+    for size in (128, 256):
+        function["options"]["memory"] = size
+        ServerlessDeployOperator(task_id="d", **function).execute(context)
+    assert check()["state"] == "in_sync"
+
+    client.update_alias(FunctionName=name, Name="live", FunctionVersion="1")
+    moved = check()
+    assert (moved["state"], names(moved)) == ("drifted", ["version that serves", "memory"])
+    assert "planted" not in json.dumps(moved)
+    rule = {"resource": "function *", "reason": "an incident", "until": "2999-01-01"}
+    assert check(ignore=[rule])["state"] == "in_sync"
+    weights = {"AdditionalVersionWeights": {"1": 0.25}}
+    client.update_alias(FunctionName=name, Name="live", FunctionVersion="2", RoutingConfig=weights)
+    assert check()["resources"][0]["attributes"][0]["after"] == "2=75,1=25"
+
+    change = ServerlessPlanOperator(task_id="p", **function).execute(context)
+    assert change["action"] == "update", "a plan sees it too, and a deployment repairs it"
+    ServerlessDeployOperator(task_id="d", **function, change=change).execute(context)
+    mended = check()
+    assert (mended["state"], mended["cured"]) == ("in_sync", [f"function {name}"])
+    (changed / "app.py").write_text((changed / "app.py").read_text() + "#")
+    assert (check()["state"], check()["pending"]) == ("pending", "code changed in the source")
+    client.delete_function(FunctionName=name)
+    gone = check()
+    assert (gone["state"], gone["resources"][0]["action"]) == ("drifted", "delete")

@@ -95,7 +95,7 @@ def open_stack(tmp_path: Path, cloud_env: dict[str, str]) -> Iterator[Callable[[
         directory = tmp_path / cloud / name
         shutil.copytree(INFRA / cloud / name, directory)
         conn_id, options = CONNECTIONS[cloud]
-        env = tool_env("TF_CLI_CONFIG_FILE", **clouds.terraform_env(cloud, conn_id, **options))
+        env = tool_env("TF_CLI_CONFIG_FILE", **clouds.terraform_credentials(cloud, conn_id, **options).env)
         stack = Stack(directory, env | {"TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1"})
         # Names of its own: other tests and a demo may use the same sandbox.
         stack.set(environment=f"t{uuid.uuid4().hex[:5]}")

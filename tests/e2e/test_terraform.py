@@ -8,25 +8,33 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
-import time
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
-from cryptography.fernet import Fernet
+from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowTaskTimeout
+from airflow.sdk.execution_time.timeout import timeout
 
+from tests.e2e.terraform_lab import (
+    BLOCKED,
+    SECRET,
+    SIMPLE,
+    SLOW,
+    SLOW_TO_GO,
+    UPSTREAM_READER,
+    Lab,
+    change_set,
+    decide,
+    in_background,
+    locked,
+    wait_for,
+)
 from triplane import settings
 from triplane.core import process
-from triplane.core.approval import Decision, Policy
-from triplane.core.change import ChangeSet, ComponentChange
+from triplane.core.approval import Decision
 from triplane.terraform.operators import (
     TerraformApplyOperator,
-    TerraformDriftOperator,
+    TerraformDestroyOperator,
     TerraformPlanOperator,
 )
 
@@ -34,105 +42,6 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not on PATH"),
 ]
-
-SECRET = "correct-horse-battery"
-
-SIMPLE = """
-terraform {
-  backend "local" {}
-}
-variable "size" {
-  type    = string
-  default = "small"
-}
-variable "password" {
-  type      = string
-  sensitive = true
-  default   = "none"
-}
-resource "terraform_data" "network" { input = var.size }
-resource "terraform_data" "database" { input = var.password }
-output "id" { value = terraform_data.network.id }
-output "size" { value = terraform_data.network.output }
-output "password" {
-  value     = terraform_data.database.output
-  sensitive = true
-}
-"""
-
-BLOCKED = """
-terraform {
-  backend "local" {}
-}
-variable "size" { default = "small" }
-resource "terraform_data" "slow" {
-  input = var.size
-  provisioner "local-exec" { command = "sleep 60" }
-}
-"""
-
-SLOW = """
-terraform {
-  backend "local" {}
-}
-resource "terraform_data" "first" {}
-resource "terraform_data" "slow" {
-  depends_on = [terraform_data.first]
-  provisioner "local-exec" { command = "sleep 60" }
-}
-"""
-
-
-class Lab:
-    """One stack with its state, artifact store and ledger."""
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self.store = home / "store"
-        self.state = home / "state" / "network.tfstate"
-        self.run = "run1"
-        self.stack("network", SIMPLE)
-
-    def stack(self, name: str, hcl: str) -> None:
-        (self.home / "infra" / name).mkdir(parents=True, exist_ok=True)
-        (self.home / "infra" / name / "main.tf").write_text(hcl)
-
-    def kwargs(self, name: str = "network", **more: Any) -> dict[str, Any]:
-        return {
-            "task_id": "t",
-            "path": f"{self.home}/infra//{name}",
-            "address": f"aws/stack/{name}",
-            "scope": "staging/aws",
-            "backend": {"path": str(self.state.with_name(f"{name}.tfstate"))},
-            "lock_timeout": 1,
-            **more,
-        }
-
-    def context(self) -> dict[str, Any]:
-        return {"dag_run": SimpleNamespace(dag_id="deploy_aws", run_id=self.run)}
-
-    def plan(self, name: str = "network", **more: Any) -> dict[str, Any]:
-        return TerraformPlanOperator(**self.kwargs(name, **more)).execute(self.context())
-
-    def apply(self, change: dict[str, Any], name: str = "network", **more: Any) -> dict[str, Any]:
-        return TerraformApplyOperator(**self.kwargs(name, change=change, **more)).execute(self.context())
-
-    def drift(self, name: str = "network", **more: Any) -> dict[str, Any]:
-        return TerraformDriftOperator(**self.kwargs(name, **more)).execute(self.context())
-
-    def serial(self, name: str = "network") -> int:
-        return int(json.loads(self.state.with_name(f"{name}.tfstate").read_text())["serial"])
-
-    def kinds(self) -> list[str]:
-        return [entry.kind.removeprefix("terraform.") for entry in settings.ledger("staging/aws").entries()]
-
-
-@pytest.fixture
-def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
-    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
-    monkeypatch.setenv("TF_CLI_CONFIG_FILE", "/dev/null")
-    return Lab(tmp_path)
 
 
 def test_apply_once_then_nothing_to_do(lab: Lab) -> None:
@@ -219,9 +128,9 @@ def test_a_locked_state_says_who_holds_it_and_can_be_retried(lab: Lab) -> None:
     lab.stack("slow", BLOCKED)
     large = {"size": "large"}
     first, second = lab.plan("slow"), lab.plan("slow", variables=large)
-    thread = _in_background(lab, lambda: lab.apply(first, "slow"))
+    thread = in_background(lab, lambda: lab.apply(first, "slow"))
     try:
-        _wait(lambda: _locked(lab, "slow"))
+        wait_for(lambda: locked(lab, "slow"))
         with pytest.raises(
             AirflowException, match=r"locked by .*@.* \(OperationTypeApply\) since"
         ) as refused:
@@ -238,13 +147,13 @@ def test_cancel_saves_the_state_and_frees_the_lock(lab: Lab) -> None:
     change = lab.plan("slow")
     operator = TerraformApplyOperator(**lab.kwargs("slow", change=change))
     failed: list[BaseException] = []
-    thread = _in_background(lab, lambda: operator.execute(lab.context()), failed)
-    _wait(lambda: _locked(lab, "slow"))
+    thread = in_background(lab, lambda: operator.execute(lab.context()), failed)
+    wait_for(lambda: locked(lab, "slow"))
     operator.on_kill()
     thread.join(30)
     assert isinstance(failed[0], AirflowFailException)
     _freed_and_saved(lab)
-    with pytest.raises(AirflowFailException, match="began to apply this plan, and that failed"):
+    with pytest.raises(AirflowFailException, match="earlier try of this apply was cut off"):
         lab.apply(change, "slow")
 
 
@@ -254,6 +163,19 @@ def test_timeout_saves_the_state_and_frees_the_lock(lab: Lab) -> None:
     with pytest.raises(AirflowFailException, match="was stopped after its limit of 3 s"):
         lab.apply(change, "slow", command_timeout=3)
     _freed_and_saved(lab)
+
+
+def test_airflows_own_timeout_saves_the_state_and_the_retry_knows(lab: Lab) -> None:
+    """As the task runner does it: an alarm in the middle of ``execute``, then ``on_kill``."""
+    lab.stack("slow", SLOW)
+    change = lab.plan("slow")
+    operator = TerraformApplyOperator(**lab.kwargs("slow", change=change))
+    with pytest.raises(AirflowTaskTimeout), timeout(4):
+        operator.execute(lab.context())
+    operator.on_kill()
+    _freed_and_saved(lab)
+    with pytest.raises(AirflowFailException, match="earlier try of this apply was cut off"):
+        lab.apply(change, "slow")
 
 
 def test_sigkill_of_the_task_saves_the_state_and_frees_the_lock(lab: Lab) -> None:
@@ -269,12 +191,12 @@ def test_sigkill_of_the_task_saves_the_state_and_frees_the_lock(lab: Lab) -> Non
     assert task.stdin is not None
     task.stdin.write(json.dumps(lab.kwargs("slow", change=change)).encode())
     task.stdin.close()
-    _wait(lambda: _locked(lab, "slow"))
+    wait_for(lambda: locked(lab, "slow"))
     task.send_signal(signal.SIGKILL)
     task.wait()
-    _wait(lambda: not _locked(lab, "slow"))
+    wait_for(lambda: not locked(lab, "slow"))
     _freed_and_saved(lab)
-    with pytest.raises(AirflowFailException, match="began to apply this plan, and that did not finish"):
+    with pytest.raises(AirflowFailException, match="earlier try of this apply was cut off"):
         lab.apply(change, "slow")
 
 
@@ -297,15 +219,6 @@ def test_a_secret_shows_nowhere(
     kept = [path for path in lab.store.rglob("*") if path.is_file()]
     assert len(kept) >= 4
     assert not [path for path in kept if SECRET.encode() in path.read_bytes()]
-
-
-UPSTREAM_READER = """
-terraform {
-  backend "local" {}
-}
-variable "network" { type = string }
-resource "terraform_data" "cluster" { input = var.network }
-"""
 
 
 def test_a_secret_of_the_past_shows_nowhere(
@@ -365,23 +278,14 @@ def test_a_deferred_plan_without_changes_is_unchanged(lab: Lab) -> None:
     assert lab.apply(cluster, "cluster", variables=variables)["state"] == "unchanged"
 
 
-def test_drift_never_says_in_sync_when_it_could_not_look(lab: Lab) -> None:
-    assert lab.drift()["state"] == "unknown"
-    lab.apply(lab.plan())
-    assert lab.drift() == {"address": "aws/stack/network", "state": "in_sync", "resources": []}
-    lab.stack("network", SIMPLE + "broken")
-    with pytest.raises(AirflowException):
-        lab.drift()
-
-
 def test_only_a_signed_approval_of_this_change_set_is_applied(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     key = "k" * 40
     monkeypatch.setenv("AIRFLOW__TRIPLANE__SIGNING_KEY", key)
     change = lab.plan()
-    digest = settings.put_change_set(_change_set(change))
-    decision = _decision(digest, run="run1").sign([key])
+    digest = settings.put_change_set(change_set(change))
+    decision = decide(digest, run="run1").sign([key])
 
     def apply(*decisions: Decision) -> dict[str, Any]:
         authorization = {"decisions": [item.to_json() for item in decisions]}
@@ -393,46 +297,58 @@ def test_only_a_signed_approval_of_this_change_set_is_applied(
     with pytest.raises(AirflowFailException, match="signature is not from a worker"):
         apply(replace(decision, responder="mallory"))
     with pytest.raises(AirflowFailException, match="was given to run run2"):
-        apply(_decision(digest, run="run2").sign([key]))
+        apply(decide(digest, run="run2").sign([key]))
     assert not lab.state.exists()
     assert apply(decision)["state"] == "deployed"
 
 
-def _change_set(change: dict[str, Any]) -> ChangeSet:
-    return ChangeSet(
-        platform="p",
-        environment="staging",
-        cloud="aws",
-        revision="r",
-        source="s",
-        spec="s",
-        policy=Policy().to_json(),
-        changes=(ComponentChange.from_json(change),),
-    )
-
-
-def _decision(change_set: str, run: str) -> Decision:
-    return Decision(
-        dag_id="deploy_aws",
-        run_id=run,
-        vote=0,
-        requester="alice",
-        responder="bob",
-        approved=True,
-        change_sets={"aws": change_set},
-        decided_at="2026-01-01T00:00:00+00:00",
-        expires_at="2999-01-01T00:00:00+00:00",
-    )
-
-
 def test_destroy(lab: Lab) -> None:
     lab.apply(lab.plan())
-    change = lab.plan(destroy=True)
-    assert (change["action"], change["risk"], change["summary"]) == ("destroy", "high", "2 to destroy")
+    change = lab.plan(intent="destroy")
+    assert (change["action"], change["risk"], change["summary"]) == ("destroy", "critical", "2 to destroy")
     with pytest.raises(AirflowFailException, match="variables differs"):
         lab.apply(change)
-    lab.apply(change, destroy=True)
+    destroy = TerraformDestroyOperator(**lab.kwargs(change=change))
+    assert destroy.execute(lab.context())["state"] == "destroyed"
     assert json.loads(lab.state.read_text())["resources"] == []
+    again = lab.plan(intent="destroy")
+    assert (again["action"], again["summary"]) == ("none", "the state is empty: there is nothing to destroy")
+    again_operator = TerraformDestroyOperator(**lab.kwargs(change=again))
+    assert again_operator.execute(lab.context())["state"] == "unchanged"
+
+
+def test_a_destroy_that_was_cut_off_is_finished_by_its_retry(lab: Lab) -> None:
+    lab.stack("slow", SLOW_TO_GO % (lab.home / "go"))
+    lab.apply(lab.plan("slow"), "slow")
+    change = lab.plan("slow", intent="destroy")
+    operator = TerraformDestroyOperator(**lab.kwargs("slow", change=change))
+    failed: list[BaseException] = []
+    thread = in_background(lab, lambda: operator.execute(lab.context()), failed)
+    wait_for(lambda: locked(lab, "slow"))
+    wait_for(lambda: (lab.home / "go.begun").exists())
+    operator.on_kill()
+    thread.join(30)
+    assert isinstance(failed[0], AirflowException)
+    assert not isinstance(failed[0], AirflowFailException)
+    (lab.home / "go").touch()
+    retry = TerraformDestroyOperator(**lab.kwargs("slow", change=change))
+    assert retry.execute(lab.context())["state"] == "destroyed"
+
+
+def test_a_destroy_takes_nothing_that_people_did_not_see(lab: Lab) -> None:
+    lab.stack("slow", SLOW_TO_GO % (lab.home / "go"))
+    lab.apply(lab.plan("slow"), "slow")
+    change = lab.plan("slow", intent="destroy")
+    hidden = {**change, "lines": [line for line in change["lines"] if "second" not in line]}
+    operator = TerraformDestroyOperator(**lab.kwargs("slow", change=hidden))
+    failed: list[BaseException] = []
+    thread = in_background(lab, lambda: operator.execute(lab.context()), failed)
+    wait_for(lambda: (lab.home / "go.begun").exists())
+    operator.on_kill()
+    thread.join(30)
+    (lab.home / "go").touch()
+    with pytest.raises(AirflowFailException, match="this needs a new approval"):
+        TerraformDestroyOperator(**lab.kwargs("slow", change=hidden)).execute(lab.context())
 
 
 def test_by_hand_a_stack_without_backend_keeps_its_state_beside_it(lab: Lab) -> None:
@@ -451,37 +367,6 @@ def test_a_missing_binary_and_a_missing_output_are_said_clearly(lab: Lab) -> Non
         lab.plan(terraform_bin="no-such-terraform")
     with pytest.raises(AirflowFailException, match=r"\$\{other\.id\} has no value"):
         lab.plan(variables={"size": "${other.id}"})
-
-
-def _in_background(
-    lab: Lab, work: Callable[[], Any], failed: list[BaseException] | None = None
-) -> threading.Thread:
-    def target() -> None:
-        try:
-            work()
-        except Exception as error:
-            if failed is not None:
-                failed.append(error)
-
-    thread = threading.Thread(target=target)
-    thread.start()
-    return thread
-
-
-def _locked(lab: Lab, name: str) -> bool:
-    """Applying, and far enough that the first resource exists and the second one is being made."""
-    info = lab.state.with_name(f".{name}.tfstate.lock.info")
-    if not info.exists():
-        return False
-    time.sleep(0.5)
-    return info.exists()
-
-
-def _wait(condition: Callable[[], bool], seconds: float = 30) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "waited too long"
-        time.sleep(0.1)
 
 
 def _freed_and_saved(lab: Lab) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import uuid
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -111,9 +112,43 @@ def test_a_lock_in_dynamodb_is_respected_and_named(kwargs: dict[str, Any]) -> No
     assert TerraformApplyOperator(**kwargs, change=change).execute(CONTEXT)["state"] == "deployed"
 
 
+@pytest.fixture
+def assumed(kwargs: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The same through a connection that assumes a role, whose credentials end after an hour."""
+    iam = aws.client("iam", "aws_default", "eu-west-1")
+    name = f"deployer-{uuid.uuid4().hex[:8]}"
+    trust = {"Effect": "Allow", "Principal": {"AWS": "*"}, "Action": "sts:AssumeRole"}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    arn = iam.create_role(RoleName=name, AssumeRolePolicyDocument=policy)["Role"]["Arn"]
+    connection = json.loads(os.environ["AIRFLOW_CONN_AWS_DEFAULT"])
+    connection["extra"] |= {"role_arn": arn}
+    monkeypatch.setenv("AIRFLOW_CONN_AWS_ROLE", json.dumps(connection))
+    return {**kwargs, "cloud_conn_id": "aws_role"}
+
+
+def test_an_apply_begins_only_with_credentials_that_last(assumed: dict[str, Any]) -> None:
+    change = TerraformPlanOperator(**assumed).execute(CONTEXT)
+    needs = {**assumed, "change": change, "credential_lifetime": 7200}
+    with pytest.raises(
+        AirflowFailException, match=r"connection aws_role end in \d+ minutes, and an apply needs 120"
+    ):
+        TerraformApplyOperator(**needs).execute(CONTEXT)
+    assert settings.ledger("staging/aws").entries() == []
+    operator = TerraformApplyOperator(**assumed, change=change)
+    first = operator.credentials()
+    assert first["AWS_SESSION_TOKEN"]
+    assert operator._found is not None
+    assert operator._found.left < 3600
+    soon = datetime.now(UTC) + timedelta(minutes=5)
+    operator._found = clouds.Credentials(first, soon)
+    assert operator.credentials(60) is first
+    assert operator.execute(CONTEXT)["state"] == "deployed"
+    assert operator.credentials(60)["AWS_SESSION_TOKEN"] != first["AWS_SESSION_TOKEN"]
+
+
 def test_credentials_come_from_the_connection(cloud_env: dict[str, str]) -> None:
     connection = json.loads(os.environ["AIRFLOW_CONN_AWS_DEFAULT"])
-    env = clouds.terraform_env("aws", "aws_default", region="eu-west-1")
+    env = clouds.terraform_credentials("aws", "aws_default", region="eu-west-1").env
     assert env["AWS_ACCESS_KEY_ID"] == connection["login"]
     assert env["AWS_SECRET_ACCESS_KEY"] == connection["password"]
     assert env["AWS_REGION"] == "eu-west-1"
@@ -124,7 +159,7 @@ def test_credentials_come_from_the_connection(cloud_env: dict[str, str]) -> None
     with pytest.raises(InputError, match="is not an ECR registry"):
         clouds.registry_login("aws", "aws_default", "docker.io/library")
     with pytest.raises(InputError, match="'ibm' is not a cloud"):
-        clouds.terraform_env("ibm", "x")
+        clouds.terraform_credentials("ibm", "x")
 
 
 def _state(kwargs: dict[str, Any]) -> dict[str, Any]:

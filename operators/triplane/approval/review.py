@@ -1,14 +1,29 @@
-"""What a reviewer reads: Markdown of the change sets that an approval would cover."""
+"""What a reviewer reads: Markdown of the change sets that an approval would cover.
+
+It stays readable, and fits into Airflow's database, whatever the size of the change sets: what is denied, destroys
+or replaces something comes first, and what is not shown is counted. The tasks that plan log every line.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeVar
 
 from triplane.core.approval import Policy
 from triplane.core.change import ChangeSet, ComponentChange, Risk
 from triplane.core.digest import digest
 
-MAX_LINES = 30
+LINES = 150
+"""So many lines of changes are shown, over all components of all clouds; three quarters of them may be urgent."""
+EACH = 30
+"""So many lines that are not urgent are shown of one component."""
+COMPONENTS = 50
+"""So many components are shown; the riskiest of each cloud."""
+NAMED = 20
+WIDTH = 250
+"""Characters of a line, and of a component's summary."""
+URGENT = ("! ", "- ", "-/+ ")
+T = TypeVar("T")
 CLOUDS = {"aws": "AWS", "gcp": "Google Cloud", "azure": "Azure"}
 
 
@@ -22,41 +37,101 @@ def subject(change_sets: Sequence[ChangeSet]) -> str:
     first = change_sets[0]
     changed = sum(len(change_set.changed) for change_set in change_sets)
     clouds = ", ".join(CLOUDS.get(change_set.cloud, change_set.cloud) for change_set in change_sets)
-    return f"{first.platform} to {first.environment} ({clouds}): {changed} changes, risk {_risk(change_sets)}"
+    where = f"{first.platform} {'to' if first.intent == 'deploy' else 'in'} {first.environment} ({clouds})"
+    text = f"{where}: {changed} changes, risk {_risk(change_sets)}"
+    return {"deploy": text, "rollback": f"Roll back {text}", "destroy": f"Destroy {text}"}[first.intent]
 
 
 def body(change_sets: Sequence[ChangeSet], requester: str) -> str:
     """The change sets cloud by cloud, with their digests."""
     policy = Policy.from_json(change_sets[0].policy)
     needed = max(Policy.from_json(item.policy).needed(item.risk) for item in change_sets)
+    intent = {
+        "deploy": "Deploy",
+        "rollback": "**Roll back** to",
+        "destroy": "**Destroy** what is deployed of",
+    }
     head = (
-        f"Asked for by **{requester}**, revision `{change_sets[0].revision}`. "
+        f"{intent[change_sets[0].intent]} revision `{change_sets[0].revision}`, asked for by **{requester}**. "
         f"{needed} approval(s) needed; a decision holds for {policy.expires / 3600:g} h."
     )
-    return "\n\n".join([head, *(_cloud(change_set) for change_set in change_sets)]) + "\n"
+    listed = _first([_ordered(change_set.changed) for change_set in change_sets], COMPONENTS)
+    lines = _lines([change for changes in listed for change in changes])
+    clouds = [
+        _cloud(change_set, changes, lines) for change_set, changes in zip(change_sets, listed, strict=True)
+    ]
+    return "\n\n".join([head, *_tests(change_sets), *clouds]) + "\n"
+
+
+def _tests(change_sets: Sequence[ChangeSet]) -> list[str]:
+    """What the tests said, each once, where there are any."""
+    said = {test["name"]: _plain(str(test["text"])) for item in change_sets for test in item.tests}
+    lines = [f"- {name}: {text}" for name, text in list(said.items())[:NAMED]]
+    more = [f"- ... and {len(said) - NAMED} more"] if len(said) > NAMED else []
+    return ["\n".join(["Tests:", "", *lines, *more])] if said else []
 
 
 def _risk(change_sets: Sequence[ChangeSet]) -> Risk:
     return max(change_set.risk for change_set in change_sets)
 
 
-def _cloud(change_set: ChangeSet) -> str:
+def _ordered(changes: Iterable[ComponentChange]) -> list[ComponentChange]:
+    return sorted(changes, key=lambda change: (not change.denied, -change.risk))
+
+
+def _first(groups: Sequence[Sequence[T]], room: int, each: int | None = None) -> list[Sequence[T]]:
+    """The first items of each group, ``room`` in all and ``each`` of one: small groups are whole."""
+    level = 0
+    while level != each and any(len(group) > level for group in groups):
+        if sum(min(len(group), level + 1) for group in groups) > room:
+            break
+        level += 1
+    return [group[:level] for group in groups]
+
+
+def _lines(changes: Sequence[ComponentChange]) -> dict[str, str]:
+    """Component -> the lines that are shown of it: neither urgent ones nor others crowd out the rest."""
+    split = [_by_urgency(change) for change in changes]
+    urgent = _first([first for first, _ in split], LINES * 3 // 4)
+    others = _first([rest for _, rest in split], LINES - sum(map(len, urgent)), EACH)
+    shown: dict[str, str] = {}
+    for change, (first, rest), some, more in zip(changes, split, urgent, others, strict=True):
+        hidden, worse = len(first) + len(rest) - len(some) - len(more), len(first) - len(some)
+        counted = (
+            [f"... and {hidden} more" + (f", {worse} of them urgent" if worse else "")] if hidden else []
+        )
+        shown[change.address] = "\n".join([*(_plain(line) for line in (*some, *more)), *counted])
+    return shown
+
+
+def _by_urgency(change: ComponentChange) -> tuple[list[str], list[str]]:
+    lines = [*(f"! denied by policy: {text}" for text in change.denied), *change.lines]
+    return [line for line in lines if line.startswith(URGENT)], [
+        line for line in lines if not line.startswith(URGENT)
+    ]
+
+
+def _cloud(change_set: ChangeSet, listed: Sequence[ComponentChange], lines: Mapping[str, str]) -> str:
     title = f"## {CLOUDS.get(change_set.cloud, change_set.cloud)}: risk {change_set.risk}\n\n`{change_set.digest}`"
-    unchanged = [change.address for change in change_set.changes if not change.changed]
-    parts = [title, *(_component(change) for change in change_set.changed)]
-    if unchanged:
-        parts.append(f"Unchanged: {', '.join(unchanged)}")
+    parts = [title, *(_component(change, lines[change.address]) for change in listed)]
+    if rest := _ordered(change_set.changed)[len(listed) :]:
+        parts.append(f"Changed too, risk {max(change.risk for change in rest)} at most: {_names(rest)}")
+    if unchanged := [change for change in change_set.changes if not change.changed]:
+        parts.append(f"Unchanged: {_names(unchanged)}")
     return "\n\n".join(parts)
 
 
-def _component(change: ComponentChange) -> str:
-    lines = [_plain(line) for line in change.lines[:MAX_LINES]]
-    if len(change.lines) > MAX_LINES:
-        lines.append(f"... and {len(change.lines) - MAX_LINES} more")
-    listed = "\n".join(["```text", *lines, "```"]) if lines else ""
+def _names(changes: Sequence[ComponentChange]) -> str:
+    more = [f"{len(changes) - NAMED} more"] if len(changes) > NAMED else []
+    return ", ".join([*(change.address for change in changes[:NAMED]), *more])
+
+
+def _component(change: ComponentChange, lines: str) -> str:
+    listed = f"```text\n{lines}\n```" if lines else ""
     return f"**{change.address}**: {change.action}, risk {change.risk}. {_plain(change.summary)}\n{listed}".rstrip()
 
 
 def _plain(line: str) -> str:
-    """A line that cannot end the block of code it stands in."""
-    return line.replace("`", "'").replace("\r", " ").replace("\n", " ")
+    """A line of bounded length that cannot end the block of code it stands in."""
+    text = line.replace("`", "'").replace("\r", " ").replace("\n", " ")
+    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"

@@ -5,7 +5,11 @@ Every module here offers the same functions; a cloud's SDK is imported only when
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from importlib import import_module
+from math import inf
 from typing import Any
 
 from triplane.core.errors import InputError
@@ -17,13 +21,29 @@ CLOUDS = {
 }
 
 
-def terraform_env(cloud: str, conn_id: str, **options: Any) -> dict[str, str]:
-    """The variables through which Terraform's provider and state backend of ``cloud`` authenticate.
+@dataclass(frozen=True)
+class Credentials:
+    """Environment variables with which a tool authenticates, and when they stop to work.
+
+    ``expires_at`` (UTC) is None where the tool renews them itself, or nobody can know.
+    """
+
+    env: Mapping[str, str] = field(default_factory=dict, repr=False)
+    expires_at: datetime | None = None
+
+    @property
+    def left(self) -> float:
+        """Seconds for which they still work."""
+        return inf if self.expires_at is None else (self.expires_at - datetime.now(UTC)).total_seconds()
+
+
+def terraform_credentials(cloud: str, conn_id: str, **options: Any) -> Credentials:
+    """Fresh ones for Terraform's provider and state backend of ``cloud``, short-lived where the cloud can.
 
     ``options`` are those of the cloud's own function, such as ``region``.
     """
-    env: dict[str, str] = _module(cloud).terraform_env(conn_id, **options)
-    return env
+    found: Credentials = _module(cloud).terraform_credentials(conn_id, **options)
+    return found
 
 
 def registry_login(cloud: str, conn_id: str, registry: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ import base64
 import re
 from typing import Any
 
+from triplane.clouds import Credentials
 from triplane.core.errors import InputError
 from triplane.settings import register_secret
 
@@ -24,8 +25,8 @@ def client(service: str, conn_id: str, region: str | None = None) -> Any:
     return _hook(conn_id, region, client_type=service).conn
 
 
-def terraform_env(conn_id: str, region: str | None = None) -> dict[str, str]:
-    """``AWS_*`` variables for Terraform's aws provider and s3 backend."""
+def terraform_credentials(conn_id: str, region: str | None = None) -> Credentials:
+    """``AWS_*`` variables for Terraform's aws provider and s3 backend; those of an assumed role end."""
     found = session(conn_id, region)
     if (held := found.get_credentials()) is None:
         raise InputError(
@@ -41,7 +42,7 @@ def terraform_env(conn_id: str, region: str | None = None) -> dict[str, str]:
         env["AWS_SESSION_TOKEN"] = register_secret(credentials.token)
     if region := region or found.region_name:
         env |= {"AWS_REGION": region, "AWS_DEFAULT_REGION": region}
-    return env
+    return Credentials(env, getattr(held, "_expiry_time", None))
 
 
 def registry_login(conn_id: str, registry: str) -> tuple[str, str]:

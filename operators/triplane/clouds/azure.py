@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from triplane.clouds import Credentials
 from triplane.core.errors import InputError, TransientError
 from triplane.settings import register_secret
 
@@ -68,8 +69,12 @@ def manager_tokens(conn_id: str) -> Callable[[], str]:
     return lambda: register_secret(str(source.get_token(scope).token))
 
 
-def terraform_env(conn_id: str, subscription: str | None = None) -> dict[str, str]:
-    """``ARM_*`` variables for Terraform's azurerm provider and backend."""
+def terraform_credentials(conn_id: str, subscription: str | None = None) -> Credentials:
+    """``ARM_*`` variables for Terraform's azurerm provider and backend, which get and renew tokens by them."""
+    return Credentials(_terraform_env(conn_id, subscription))
+
+
+def _terraform_env(conn_id: str, subscription: str | None) -> dict[str, str]:
     connection = _connection(conn_id)
     env = {
         "ARM_SUBSCRIPTION_ID": subscription or subscription_id(conn_id),

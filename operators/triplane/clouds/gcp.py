@@ -6,8 +6,10 @@ All clients speak REST: gRPC's threads do not survive the fork that starts every
 from __future__ import annotations
 
 import re
+from datetime import UTC
 from typing import Any
 
+from triplane.clouds import Credentials
 from triplane.core.errors import InputError, TransientError
 from triplane.settings import register_secret
 
@@ -29,6 +31,10 @@ def project_id(conn_id: str) -> str:
 
 def access_token(conn_id: str) -> str:
     """A fresh access token, good for about an hour. :raises InputError: Google refuses the connection"""
+    return register_secret(str(_refreshed(conn_id).token))
+
+
+def _refreshed(conn_id: str) -> Any:
     from google.auth.exceptions import RefreshError, TransportError
     from google.auth.transport.requests import Request
 
@@ -39,7 +45,7 @@ def access_token(conn_id: str) -> str:
         raise InputError(f"Google refuses connection {conn_id}: {error}; check its key") from error
     except TransportError as error:
         raise TransientError(f"Google's token service could not be reached: {error}") from error
-    return register_secret(str(found.token))
+    return found
 
 
 def client(kind: type[Any], conn_id: str) -> Any:
@@ -54,13 +60,15 @@ def storage(conn_id: str) -> Any:
     return Client(project=project_id(conn_id), credentials=credentials(conn_id))
 
 
-def terraform_env(conn_id: str, project: str | None = None, region: str | None = None) -> dict[str, str]:
+def terraform_credentials(conn_id: str, project: str | None = None, region: str | None = None) -> Credentials:
     """``GOOGLE_*`` variables for Terraform's google provider and gcs backend: a short-lived token, no key."""
+    found = _refreshed(conn_id)
     env = {
-        "GOOGLE_OAUTH_ACCESS_TOKEN": access_token(conn_id),
+        "GOOGLE_OAUTH_ACCESS_TOKEN": register_secret(str(found.token)),
         "GOOGLE_PROJECT": project or project_id(conn_id),
+        **({"GOOGLE_REGION": region} if region else {}),
     }
-    return env | ({"GOOGLE_REGION": region} if region else {})
+    return Credentials(env, found.expiry.replace(tzinfo=UTC) if found.expiry else None)
 
 
 def registry_login(conn_id: str, registry: str) -> tuple[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,9 +16,12 @@ import yaml
 
 from triplane.core.errors import InputError, TransientError
 from triplane.core.process import private_dir, write_private
-from triplane.settings import register_secret
+from triplane.settings import redactor, register_secret
+
+log = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 300
+RETRY_SECONDS = 20
 AKS_ENTRA_SCOPE = "6dae42f8-4368-4678-94ff-3960e28e3630/.default"
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
@@ -175,7 +179,17 @@ def _config(server: str, authority: str) -> dict[str, Any]:
 
 
 def _renew(token_file: Path, token: Callable[[], str], stop: threading.Event) -> None:
-    """Rewrite the token now and then: clients read ``tokenFile`` again every minute."""
-    while not stop.wait(REFRESH_SECONDS):
-        fresh = write_private(token_file.with_suffix(".new"), register_secret(token()))
-        fresh.replace(token_file)
+    """Rewrite the token now and then: clients read ``tokenFile`` again every minute.
+
+    The old one still holds for a while where a new one cannot be had at once.
+    """
+    wait: float = REFRESH_SECONDS
+    while not stop.wait(wait):
+        try:
+            fresh = write_private(token_file.with_suffix(".new"), register_secret(token()))
+            fresh.replace(token_file)
+            wait = REFRESH_SECONDS
+        except Exception as error:
+            wait = RETRY_SECONDS
+            said = redactor()(str(error))
+            log.warning("the cluster's token could not be renewed; again in %g s: %s", wait, said)

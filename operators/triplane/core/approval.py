@@ -15,7 +15,7 @@ from typing import Any
 
 from triplane.core.change import ChangeSet, Risk
 from triplane.core.digest import canonical_json
-from triplane.core.errors import InputError, RefusedError
+from triplane.core.errors import InputError, RefusedError, StaleError
 from triplane.core.runs import apply_run_id
 
 
@@ -24,12 +24,13 @@ class Policy:
     """One environment's approval policy.
 
     ``votes`` says how many different people each risk needs; a risk that is not named needs one.
-    ``expires`` is how long a decision holds, in seconds. ``approvers`` are user names; empty means
-    anybody whom Airflow lets respond.
+    ``expires`` is how long a decision holds, and ``plan_max_age`` how old a plan may be when it is applied, in
+    seconds. ``approvers`` are user names; empty means anybody whom Airflow lets respond.
     """
 
     votes: Mapping[str, int] = field(default_factory=dict)
     expires: float = 86400.0
+    plan_max_age: float = 86400.0
     requester_may_approve: bool = False
     approvers: tuple[str, ...] = ()
 
@@ -111,10 +112,13 @@ def verify(
     """Make sure that ``decisions`` allow run ``run_id`` of ``dag_id`` to apply ``change_set`` now.
 
     :raises RefusedError: they do not; the message says which condition fails
+    :raises StaleError: the change set is older than its policy allows
     """
     policy = Policy.from_json(change_set.policy)
     needed = policy.needed(change_set.risk)
     where = f"{change_set.cloud}/{change_set.environment}"
+    if change_set.denied:
+        raise RefusedError(f"{where}: denied by policy: {'; '.join(change_set.denied)}")
     if len(decisions) < needed:
         raise RefusedError(
             f"{where}: {change_set.digest} is not approved: {needed} needed, {len(decisions)} found"
@@ -125,6 +129,13 @@ def verify(
     people = {decision.responder for decision in decisions}
     if len(people) < needed:
         raise RefusedError(f"{where}: {needed} different people must approve, only {len(people)} did")
+    age = (now - datetime.fromisoformat(change_set.planned_at)).total_seconds()
+    if age > policy.plan_max_age:
+        raise StaleError(
+            f"{where}: this was planned at {change_set.planned_at}, {_hours(age)} ago; the environment's policy "
+            f"lets a plan be applied for {_hours(policy.plan_max_age)} (plan_max_age). Nothing was applied; "
+            "start a new run to plan and approve it again"
+        )
 
 
 def check_keys(keys: Sequence[str]) -> Sequence[str]:
@@ -140,6 +151,10 @@ def check_keys(keys: Sequence[str]) -> Sequence[str]:
 def key_id(key: str) -> str:
     """A name for a key that does not give it away."""
     return hashlib.sha256(b"triplane key id\0" + key.encode()).hexdigest()[:8]
+
+
+def _hours(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 
 def _signature(unsigned: Decision, key: str) -> str:

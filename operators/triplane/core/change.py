@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -10,7 +11,8 @@ from typing import Any, Literal
 from triplane.core.digest import digest
 
 Action = Literal["none", "create", "update", "replace", "destroy", "deferred"]
-State = Literal["unchanged", "deployed", "failed", "rolled_back"]
+Intent = Literal["deploy", "rollback", "destroy"]
+State = Literal["unchanged", "deployed", "destroyed", "held", "failed", "rolled_back"]
 
 
 class Risk(IntEnum):
@@ -36,7 +38,7 @@ class ComponentChange:
     """What would change in one component.
 
     ``binds`` names everything an approval of this change must cover: digests, versions, serials.
-    ``lines`` is for people, one line a change, redacted already.
+    ``lines`` is for people, one line a change, redacted already. ``denied`` says why a policy forbids it.
     """
 
     address: str
@@ -45,6 +47,7 @@ class ComponentChange:
     summary: str
     lines: tuple[str, ...] = ()
     binds: Mapping[str, str | int] = field(default_factory=dict)
+    denied: tuple[str, ...] = ()
 
     @property
     def changed(self) -> bool:
@@ -60,6 +63,7 @@ class ComponentChange:
             "summary": self.summary,
             "lines": list(self.lines),
             "binds": dict(self.binds),
+            "denied": list(self.denied),
         }
 
     @classmethod
@@ -72,6 +76,7 @@ class ComponentChange:
             summary=value["summary"],
             lines=tuple(value.get("lines", ())),
             binds=dict(value["binds"]),
+            denied=tuple(value.get("denied", ())),
         )
 
 
@@ -79,18 +84,23 @@ class ComponentChange:
 class ChangeSet:
     """What one run would change in one cloud and environment.
 
-    ``source`` is the digest of the frozen source, ``spec`` that of ``platform.yaml``, ``policy`` the
-    environment's approval policy as plain values.
+    ``asked`` is the revision as somebody asked for it (a branch, a tag, ``HEAD``), ``revision`` the commit that
+    this was then. ``tests`` is what the tests of this source said, by name and text. ``source`` is the digest of the frozen source, ``spec`` that of ``platform.yaml``, ``policy``
+    the environment's approval policy as plain values. ``planned_at`` is ISO 8601 with a zone.
     """
 
     platform: str
     environment: str
     cloud: str
+    asked: str
     revision: str
     source: str
     spec: str
     policy: Mapping[str, Any]
+    planned_at: str
     changes: tuple[ComponentChange, ...]
+    intent: Intent = "deploy"
+    tests: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def risk(self) -> Risk:
@@ -107,6 +117,21 @@ class ChangeSet:
         """What an approval is bound to: any difference in content is another digest."""
         return digest(self.to_json())
 
+    @property
+    def denied(self) -> tuple[str, ...]:
+        """Why policies forbid it, with the component's address; nobody can approve it then."""
+        return tuple(f"{change.address}: {text}" for change in self.changes for text in change.denied)
+
+    @property
+    def images(self) -> dict[str, str]:
+        """Image name, without registry, -> digest, of the platform's images in this change set."""
+        bound = (str(value) for change in self.changes for value in change.binds.values())
+        found = (
+            re.search(rf"/({re.escape(self.platform)}/[^/@]+)@(sha256:[0-9a-f]{{64}})$", text)
+            for text in bound
+        )
+        return {match[1]: match[2] for match in found if match}
+
     def change(self, address: str) -> ComponentChange | None:
         """The change of one component, None if this change set does not hold it."""
         return next((change for change in self.changes if change.address == address), None)
@@ -117,18 +142,22 @@ class ChangeSet:
             "platform": self.platform,
             "environment": self.environment,
             "cloud": self.cloud,
+            "intent": self.intent,
+            "asked": self.asked,
             "revision": self.revision,
             "source": self.source,
             "spec": self.spec,
             "policy": dict(self.policy),
+            "planned_at": self.planned_at,
             "changes": [change.to_json() for change in self.changes],
+            **({"tests": [dict(test) for test in self.tests]} if self.tests else {}),
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> ChangeSet:
         """The inverse of :meth:`to_json`."""
         changes = tuple(ComponentChange.from_json(item) for item in value["changes"])
-        return cls(**{**value, "changes": changes})
+        return cls(**{**value, "changes": changes, "tests": tuple(value.get("tests", ()))})
 
 
 @dataclass(frozen=True, kw_only=True)

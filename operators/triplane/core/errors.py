@@ -9,7 +9,9 @@
     │   └── StaleError         approved, but the world has moved since
     ├── TransientError         a retry may help (throttling, network, a lock held by somebody)
     └── ToolError              a tool (terraform, helm, buildah, ...) ended with an error
-        └── ToolTimeout        ... or did not end in time and was stopped
+        ├── ToolTimeout        ... or did not end in time and was stopped
+        ├── OutputTooLarge     ... or wrote more than we are willing to read and was stopped
+        └── ToolLost           ... or lost its guardian, so that nobody saw how it ended
 
 A message says what happened, to what, and what to do next.
 """
@@ -68,9 +70,28 @@ class ToolError(TriplaneError):
 class ToolTimeout(ToolError):
     """The tool did not end within its time limit and was stopped."""
 
-    def __init__(self, argv: Sequence[str], returncode: int, stderr: str, timeout: float) -> None:
-        self.timeout = timeout
+    def __init__(self, argv: Sequence[str], returncode: int, stderr: str, limit: float) -> None:
+        self.limit = limit
         super().__init__(argv, returncode, stderr)
 
     def _message(self) -> str:
-        return f"{self.command} was stopped after its limit of {self.timeout:g} s: {self.stderr.strip()}"
+        return f"{self.command} was stopped after its limit of {self.limit:g} s: {self.stderr.strip()}"
+
+
+class OutputTooLarge(ToolError):
+    """The tool wrote more than its limit (in bytes) and was stopped."""
+
+    def __init__(self, argv: Sequence[str], returncode: int, stderr: str, limit: int) -> None:
+        self.limit = limit
+        super().__init__(argv, returncode, stderr)
+
+    def _message(self) -> str:
+        return f"{self.command} wrote more than {self.limit / 1e6:g} MB and was stopped"
+
+
+class ToolLost(ToolError):
+    """The tool's guardian was killed: nobody saw how the tool ended."""
+
+    def _message(self) -> str:
+        said = self.stderr.strip() or "nothing"
+        return f"the guardian of {self.command} was killed, how that ended is not known; it last said: {said}"

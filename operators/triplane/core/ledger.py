@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from triplane.core import files
 from triplane.core.digest import canonical_json, digest
 from triplane.core.errors import RefusedError, TransientError
 
@@ -68,8 +69,7 @@ class Ledger:
                 dict(body),
             )
             try:
-                with (self._folder / f"{entry.number:08d}.json").open("xb") as file:
-                    file.write(canonical_json(vars(entry)))
+                files.create(self._folder / f"{entry.number:08d}.json", canonical_json(vars(entry)))
             except FileExistsError:
                 continue
             return entry
@@ -78,4 +78,7 @@ class Ledger:
     def _paths(self) -> list[Any]:
         if not self._folder.exists():
             return []
-        return sorted((p for p in self._folder.iterdir() if p.name.endswith(".json")), key=lambda p: p.name)
+        return sorted(
+            (p for p in self._folder.iterdir() if p.name[:1] != "." and p.name.endswith(".json")),
+            key=lambda p: p.name,
+        )

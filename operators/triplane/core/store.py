@@ -12,6 +12,7 @@ from typing import Any
 
 from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 
+from triplane.core import files
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, RefusedError
 
@@ -77,7 +78,7 @@ class ArtifactStore:
 
     def _write(self, blob: Any, data: bytes) -> None:
         blob.parent.mkdir(parents=True, exist_ok=True)
-        blob.write_bytes(self._cipher.encrypt(data))
+        files.replace(blob, self._cipher.encrypt(data))
 
     def _read(self, blob: Any, name: str) -> bytes:
         try:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -19,26 +19,27 @@ class DriftReportOperator(BaseOperator):
 
     Drift itself is a finding, not a failure: the task succeeds and the report says what drifted.
 
-    :param checks: address -> task id of the check
+    :param checks: task id of a check -> addresses that it answers for
     """
 
     ui_color = "#e8f5e9"
 
-    def __init__(self, *, checks: Mapping[str, str], **kwargs: Any) -> None:
+    def __init__(self, *, checks: Mapping[str, Sequence[str]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.checks = checks
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read every check's result, show them all."""
         instance: Any = context["task_instance"]
-        pulled = instance.xcom_pull(task_ids=list(self.checks.values()))
-        found = report.summary([check for check in pulled if check], tuple(self.checks))
+        pulled = instance.xcom_pull(task_ids=list(self.checks))
+        answers = [check for batch in pulled if batch for check in batch]
+        found = report.summary(answers, [address for batch in self.checks.values() for address in batch])
         for line in report.lines(found):
             self.log.info("%s", line)
         instance.xcom_push(key="report", value=found)
         unknown = [item["address"] for item in found["components"] if item["state"] == report.UNKNOWN]
         if unknown:
             raise AirflowFailException(
-                f"not checked: {', '.join(unknown)}; see the failed tasks. Not in sync until shown otherwise"
+                f"not checked: {', '.join(unknown)}; the report says why. Not in sync until shown otherwise"
             )
         return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from contextlib import nullcontext
+from itertools import chain, pairwise
 from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup
@@ -10,11 +11,20 @@ from airflow.sdk import DAG, Param, TaskGroup
 from triplane.approval.sensors import ApprovalSensor
 from triplane.factories import components
 from triplane.factories.components import Component
-from triplane.factories.context import Build, policies, spec
+from triplane.factories.context import Build, policies, spec, with_params
+from triplane.factories.images import built_images, pushed_images
+from triplane.factories.manifests import manifests
+from triplane.factories.testing import tasks_of_tests
 from triplane.rollout.operators import AuthorizeOperator, ChangeSetOperator, RecordOperator
 from triplane.source.operators import FreezeOperator
 
-ACTIONS = ["plan", "deploy", "apply"]
+ASK = "{{ params.action in ('deploy', 'rollback', 'destroy') and not params.dry_run }}"
+
+
+def rollback_of(*clouds: str) -> str:
+    """The scopes that a rollback goes back in, none for another action."""
+    scopes = " ".join(f"{components.ENVIRONMENT}/{cloud}" for cloud in clouds)
+    return f"{{% if params.action == 'rollback' %}}{scopes}{{% endif %}}"
 
 
 def cloud_dag(cloud: str, platform: str | None = None) -> DAG | None:
@@ -33,11 +43,10 @@ def cloud_dag(cloud: str, platform: str | None = None) -> DAG | None:
         catchup=False,
         max_active_runs=16,
         tags=["triplane", cloud],
-        params=_params(build),
         doc_md=__doc__,
     ) as dag:
         _tasks(build, cloud)
-    return dag
+    return with_params(dag, _params(build))
 
 
 def freeze_task(build: Build, **conf: str) -> FreezeOperator:
@@ -55,15 +64,8 @@ def freeze_task(build: Build, **conf: str) -> FreezeOperator:
 
 def _params(build: Build) -> dict[str, Param]:
     return {
-        **build.common_params(),
-        "action": Param(
-            "deploy",
-            enum=ACTIONS,
-            title="Action",
-            description="plan: show what would change. deploy: plan, ask, apply. "
-            "apply: apply what another run planned and people approved there.",
-        ),
-        "source": Param(None, type=["null", "string"], title="Digest of a source that was frozen before"),
+        **build.action_params("deploy", "plan", "rollback", "destroy", "apply"),
+        "frozen": Param(None, type=["null", "object"], title="A source that another run has frozen"),
         "approved": Param(
             None,
             type=["null", "object"],
@@ -75,12 +77,14 @@ def _params(build: Build) -> dict[str, Param]:
 def _tasks(build: Build, cloud: str) -> None:
     frozen = freeze_task(
         build,
-        source="{{ params.source or '' }}",
-        source_revision="{{ params.revision }}",
+        frozen="{{ params.frozen | tojson }}",
+        rollback_of=rollback_of(cloud),
         skip="{{ params.action == 'apply' }}",
     )
-    groups = {name: TaskGroup(name) for name in ("images", *components.STAGES.values())}
-    planned = _plan(build, cloud, frozen, groups)
+    used = build.platform.cloud(cloud)
+    stages = [name for kind, name in components.STAGES.items() if kind != "manifests" or used.manifests]
+    groups = {name: TaskGroup(name) for name in ("images", "tests", *stages)}
+    planned, tested = _plan(build, cloud, frozen, groups)
     change_set = ChangeSetOperator(
         task_id="change_set",
         platform=build.platform.name,
@@ -89,7 +93,9 @@ def _tasks(build: Build, cloud: str) -> None:
         frozen=frozen.output,
         plans=[component.plan.output for component in planned],
         policies=policies(build.platform),
-        ask="{{ params.action == 'deploy' }}",
+        action=components.INTENT,
+        ask=ASK,
+        tests={name: task.output for name, task in tested.items()},
     )
     approval: Any = ApprovalSensor.partial(task_id="approval", retries=0).expand_kwargs(change_set.output)
     authorize = AuthorizeOperator(
@@ -99,42 +105,78 @@ def _tasks(build: Build, cloud: str) -> None:
         action="{{ params.action }}",
         change_sets="{{ ti.xcom_pull(task_ids='change_set', key='change_sets') | tojson }}",
         approved="{{ params.approved | tojson }}",
-        multiple_outputs=True,
+        dry_run="{{ params.dry_run }}",
+        folder=str(build.folder),
+        spec=build.digest,
         trigger_rule="none_failed",
     )
     [change_set, approval] >> authorize
-    RecordOperator(
+    applied = _apply(planned, authorize, groups)
+    destroyed = _destroy(planned, authorize)
+    authorize.branches = {
+        "deploy": [tasks[0].task_id for tasks in applied],
+        "destroy": [task.task_id for task in destroyed],
+    }
+    record = RecordOperator(
         task_id="record",
         cloud=cloud,
         environment=components.ENVIRONMENT,
         change_set=authorize.output["change_set"],
-        results=_apply(planned, authorize, groups),
+        tasks=components.task_ids(build, cloud),
+        trigger_rule="none_failed_min_one_success",
     )
+    [*chain.from_iterable(applied), *destroyed] >> record
 
 
-def _plan(build: Build, cloud: str, frozen: Any, groups: components.Groups) -> list[Component]:
+def _plan(
+    build: Build, cloud: str, frozen: Any, groups: components.Groups
+) -> tuple[list[Component], dict[str, Any]]:
+    """The components, planned after the tests, and these."""
     with groups["images"]:
-        pushed = components.pushed_images(build, cloud, frozen)
+        built = built_images(build, cloud, frozen)
+        pushed = pushed_images(build, cloud, built)
+    with groups["tests"]:
+        tested = tasks_of_tests(build, frozen, built, cloud=cloud, pushed=pushed)
     with groups["infrastructure"]:
         stacks = components.stacks(build, cloud, frozen)
+    with groups.get("manifests", nullcontext()):
+        applied = manifests(build, cloud, frozen, pushed)
     with groups["applications"]:
         charts = components.charts(build, cloud, frozen, pushed)
     with groups["functions"]:
         functions = components.functions(build, cloud, frozen, pushed)
-    return [*stacks, *charts, *functions]
+    planned = [*stacks, *applied, *charts, *functions]
+    for test in tested.values():
+        test >> [component.plan for component in planned]
+    return planned, dict(tested)
 
 
-def _apply(planned: list[Component], authorize: Any, groups: components.Groups) -> list[Any]:
-    """Stacks wave by wave, then charts, then functions; returns their results."""
-    tasks: dict[str, Any] = {}
-    stages: dict[str, list[Any]] = {}
+def _apply(planned: list[Component], authorize: Any, groups: components.Groups) -> list[list[Any]]:
+    """Stacks wave by wave, then manifests, then charts, then functions: the tasks of each."""
+    done: dict[str, list[Any]] = {}
+    stages: dict[str, list[list[Any]]] = {}
     for component in planned:
-        task = component.apply(authorize, groups)
+        tasks = component.apply(authorize, groups)
         for address in component.after:
-            tasks[address] >> task
-        tasks[component.address] = task
-        stages.setdefault(component.kind, []).append(task)
+            done[address] >> tasks[0]
+        done[component.address] = tasks
+        stages.setdefault(component.kind, []).append(tasks)
     for earlier, later in pairwise(stages.values()):
-        for task in earlier:
-            task >> later
-    return [task.output for task in tasks.values()]
+        for first in earlier:
+            for then in later:
+                first >> then[0]
+    return list(done.values())
+
+
+def _destroy(planned: list[Component], authorize: Any) -> list[Any]:
+    """Functions, charts and manifests, then the stacks from the last wave to the first."""
+    with TaskGroup("destroy"):
+        tasks = {component.address: component.destroy(authorize) for component in planned}
+    stacks = [component for component in planned if component.kind == "stack"]
+    others = [tasks[component.address] for component in planned if component.kind != "stack"]
+    for stack in stacks:
+        for address in stack.after:
+            tasks[stack.address] >> tasks[address]
+        if others:
+            others >> tasks[stack.address]
+    return list(tasks.values())

@@ -10,18 +10,40 @@ from typing import Any, NamedTuple
 
 from airflow.sdk import TaskGroup
 
+from triplane.approval.sensors import ApprovalSensor
 from triplane.factories.context import Build, retries
+from triplane.factories.images import DESTROYS
+from triplane.factories.releases import chart_options
 from triplane.factories.values import per_environment, secret_reference
-from triplane.images.operators import ImageBuildOperator, ImagePushOperator
-from triplane.kubernetes.operators import HelmPlanOperator, HelmUpgradeOperator, ImageParityOperator
-from triplane.serverless.operators import ServerlessDeployOperator, ServerlessPlanOperator
-from triplane.spec.model import AnyCloud, AwsCloud, AzureCloud, CloudRunFunction, GcpCloud
+from triplane.kubernetes.operators import (
+    HelmPlanOperator,
+    HelmUninstallOperator,
+    HelmUpgradeOperator,
+    ImageParityOperator,
+)
+from triplane.serverless.operators import (
+    ServerlessDeleteOperator,
+    ServerlessDeployOperator,
+    ServerlessPlanOperator,
+)
+from triplane.spec.model import AnyCloud, AwsCloud, AzureCloud, CloudRunFunction, GcpCloud, Terraform
 from triplane.terraform.backends import state_key
-from triplane.terraform.operators import TerraformApplyOperator, TerraformPlanOperator
+from triplane.terraform.operators import (
+    TerraformApplyOperator,
+    TerraformApplyOrAskOperator,
+    TerraformDestroyOperator,
+    TerraformPlanOperator,
+)
 
 ENVIRONMENT = "{{ params.environment }}"
-STAGES = {"stack": "infrastructure", "chart": "applications", "function": "functions"}
-ACTS = {"stack": "apply", "chart": "deploy", "function": "deploy"}
+INTENT = "{{ params.action }}"
+STAGES = {
+    "stack": "infrastructure",
+    "manifests": "manifests",
+    "chart": "applications",
+    "function": "functions",
+}
+ACTS = {"stack": "apply", "manifests": "apply", "chart": "deploy", "function": "deploy"}
 
 Groups = Mapping[str, TaskGroup]
 
@@ -32,69 +54,76 @@ class Component(NamedTuple):
     address: str
     plan: Any
     apply_operator: Any
+    destroy_operator: Any
     options: Mapping[str, Any]
     after: tuple[str, ...] = ()
 
     @property
     def kind(self) -> str:
-        """``stack``, ``chart`` or ``function``."""
+        """``stack``, ``manifests``, ``chart`` or ``function``."""
         return self.address.split("/")[1]
 
-    def apply(self, authorize: Any, groups: Groups) -> Any:
-        """The task that applies this component, after ``authorize``, whose result it takes."""
-        name = self.address.split("/")[2]
+    @property
+    def name(self) -> str:
+        """Its name in the spec."""
+        return self.address.split("/")[2]
+
+    def apply(self, authorize: Any, groups: Groups) -> list[Any]:
+        """The tasks that apply this component, in order, after ``authorize``, whose result they take."""
+        shared = self._shared(authorize)
         with groups[STAGES[self.kind]]:
-            return self.apply_operator(
-                task_id=f"{name}.{ACTS[self.kind]}",
-                address=self.address,
-                source=authorize.output["source"],
-                change_set=authorize.output["change_set"],
-                authorization={"decisions": authorize.output["decisions"]},
-                **self.options,
-                **retries(),
+            task = self.apply_operator(
+                task_id=f"{self.name}.{ACTS[self.kind]}", **_approved(authorize), **shared
             )
+            if self.kind != "stack":
+                return [task]
+            return [task, _ask_again(self.name, task, shared)]
+
+    def destroy(self, authorize: Any) -> Any:
+        """The task that destroys this component, after ``authorize``."""
+        return self.destroy_operator(
+            task_id=f"{self.kind}.{self.name}", **_approved(authorize), **self._shared(authorize)
+        )
+
+    def _shared(self, authorize: Any) -> dict[str, Any]:
+        return {
+            "address": self.address,
+            "source": authorize.output["source"],
+            "trigger_rule": "none_failed_min_one_success",
+            **self.options,
+            **retries(),
+        }
 
 
-def task_ids(build: Build, cloud: str) -> dict[str, str]:
-    """Address -> id of the task that applies it."""
+def _approved(authorize: Any) -> dict[str, Any]:
+    return {
+        "change_set": authorize.output["change_set"],
+        "authorization": {"decisions": authorize.output["decisions"]},
+    }
+
+
+def _ask_again(name: str, task: Any, options: Mapping[str, Any]) -> Any:
+    """Ask about what ``task`` held back, and apply it. Skipped, at no cost, where it held nothing back."""
+    approval: Any = ApprovalSensor.partial(task_id=f"{name}.approval", retries=0).expand_kwargs(task.output)
+    again = TerraformApplyOperator(
+        task_id=f"{name}.apply_again",
+        change_set=task.output["change_set"],
+        authorization={"decisions": approval.output},
+        **{**options, "trigger_rule": "all_success"},
+    )
+    approval >> again
+    return again
+
+
+def task_ids(build: Build, cloud: str) -> dict[str, list[str]]:
+    """Address -> ids of the tasks that apply it, the one whose result counts most last."""
     found = {}
     for address in build.platform.addresses(cloud):
         _, kind, name = address.split("/")
-        found[address] = f"{STAGES[kind]}.{name}.{ACTS[kind]}"
+        task_id = f"{STAGES[kind]}.{name}.{ACTS[kind]}"
+        again = [f"{task_id}_again"] if kind == "stack" else []
+        found[address] = [task_id, *again, f"destroy.{kind}.{name}"]
     return found
-
-
-def build_image(build: Build, name: str, frozen: Any) -> Any:
-    """The task that builds one image of the platform, or finds it built."""
-    image = build.platform.images[name]
-    return ImageBuildOperator(
-        task_id=f"{name}.build",
-        image=f"{build.platform.name}/{name}",
-        source=frozen.output["source"],
-        path=image.context,
-        dockerfile=image.dockerfile,
-        build_args=per_environment(build.platform, image.args),
-        multiple_outputs=True,
-        **retries(),
-    )
-
-
-def pushed_images(build: Build, cloud: str, frozen: Any) -> dict[str, Any]:
-    """Name -> the task whose result is the image's reference in this cloud's registry."""
-    spec = build.platform.cloud(cloud)
-    pushed = {}
-    for name in build.platform.images_of(cloud):
-        built = build_image(build, name, frozen)
-        pushed[name] = ImagePushOperator(
-            task_id=f"{name}.push",
-            image=f"{build.platform.name}/{name}",
-            digest=built.output["digest"],
-            registry=spec.registry or "",
-            cloud=cloud,
-            conn_id=spec.connection,
-            **retries(),
-        )
-    return pushed
 
 
 def stacks(build: Build, cloud: str, frozen: Any) -> list[Component]:
@@ -108,13 +137,16 @@ def stacks(build: Build, cloud: str, frozen: Any) -> list[Component]:
             address=f"{cloud}/stack/{name}",
             source=frozen.output["source"],
             after={other: found[other].plan.output for other in after},
+            intent=INTENT,
+            trigger_rule="none_failed_min_one_success",
             **options,
             **retries(),
         )
         found[name] = Component(
             address=f"{cloud}/stack/{name}",
             plan=plan,
-            apply_operator=TerraformApplyOperator,
+            apply_operator=TerraformApplyOrAskOperator,
+            destroy_operator=TerraformDestroyOperator,
             options=options,
             after=tuple(f"{cloud}/stack/{other}" for other in after),
         )
@@ -138,6 +170,22 @@ def stack_options(build: Build, cloud: str, name: str) -> dict[str, Any]:
         "cloud": cloud,
         "cloud_conn_id": spec.connection,
         "cloud_options": _credential_options(spec),
+        "policies": build.platform.policies,
+        "credential_lifetime": stack.credential_lifetime.total_seconds(),
+        **_terraform_options(build.platform.terraform),
+    }
+
+
+def _terraform_options(spec: Terraform) -> dict[str, Any]:
+    limit = spec.command_timeout
+    return {
+        "terraform_bin": spec.binary,
+        "required_version": spec.required_version,
+        "lock_timeout": spec.lock_timeout.total_seconds(),
+        "init_timeout": spec.init_timeout.total_seconds(),
+        "command_timeout": None if limit is None else limit.total_seconds(),
+        "stop_grace": spec.stop_grace.total_seconds(),
+        "max_plan_bytes": spec.max_plan_bytes,
     }
 
 
@@ -156,12 +204,8 @@ def charts(build: Build, cloud: str, frozen: Any, pushed: Mapping[str, Any]) -> 
     found = []
     for name, chart in build.platform.cloud(cloud).charts.items():
         options = {
-            "path": chart.path,
             "scope": f"{ENVIRONMENT}/{cloud}",
-            "release": name,
-            "namespace": chart.namespace,
-            "values": per_environment(build.platform, chart.values),
-            "timeout": chart.timeout.total_seconds(),
+            **chart_options(build.platform, name, chart),
             **cluster_options(build, cloud),
         }
         plan = HelmPlanOperator(
@@ -169,6 +213,8 @@ def charts(build: Build, cloud: str, frozen: Any, pushed: Mapping[str, Any]) -> 
             address=f"{cloud}/chart/{name}",
             source=frozen.output["source"],
             images={key: pushed[image].output for key, image in chart.images.items()},
+            intent=INTENT,
+            trigger_rule="none_failed_min_one_success",
             **options,
             **retries(),
         )
@@ -177,6 +223,7 @@ def charts(build: Build, cloud: str, frozen: Any, pushed: Mapping[str, Any]) -> 
                 address=f"{cloud}/chart/{name}",
                 plan=plan,
                 apply_operator=HelmUpgradeOperator,
+                destroy_operator=HelmUninstallOperator,
                 options=options,
             )
         )
@@ -210,9 +257,14 @@ def parity(build: Build) -> list[ImageParityOperator]:
             release=name,
             namespace=used[clouds[0]].charts[name].namespace,
             clusters={
-                cloud: {**cluster_options(build, cloud), "scope": f"{ENVIRONMENT}/{cloud}"}
+                cloud: {
+                    **cluster_options(build, cloud),
+                    "scope": f"{ENVIRONMENT}/{cloud}",
+                    "namespace": used[cloud].charts[name].namespace,
+                }
                 for cloud in clouds
             },
+            skip=DESTROYS,
             **retries(),
         )
         for name, clouds in releases.items()
@@ -230,6 +282,8 @@ def functions(build: Build, cloud: str, frozen: Any, pushed: Mapping[str, Any]) 
             task_id=f"{name}.plan",
             address=f"{cloud}/function/{name}",
             source=frozen.output["source"],
+            intent=INTENT,
+            trigger_rule="none_failed_min_one_success",
             **({"image": image} if image is not None else {}),
             **options,
             **retries(),
@@ -239,6 +293,7 @@ def functions(build: Build, cloud: str, frozen: Any, pushed: Mapping[str, Any]) 
                 address=f"{cloud}/function/{name}",
                 plan=plan,
                 apply_operator=ServerlessDeployOperator,
+                destroy_operator=ServerlessDeleteOperator,
                 options=options,
             )
         )

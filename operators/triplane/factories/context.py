@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from airflow.sdk import Param
+from airflow.sdk import DAG, Param
+from airflow.sdk.definitions.param import ParamsDict
 
 from triplane import settings
 from triplane.core.digest import digest_file
 from triplane.spec.load import load
 from triplane.spec.model import Platform
+
+ACTIONS = {
+    "deploy": "plan, ask, apply.",
+    "plan": "show what a deployment would change.",
+    "rollback": "go back to the last good version before the one that is there now.",
+    "destroy": "remove everything, in reverse order.",
+    "apply": "apply what another run planned and people approved there.",
+}
 
 
 class Build(NamedTuple):
@@ -40,6 +50,20 @@ class Build(NamedTuple):
             ),
         }
 
+    def action_params(self, *actions: str) -> dict[str, Param]:
+        """The form of the DAGs that deploy. The first of ``actions`` is the default."""
+        description = " ".join(f"{action}: {ACTIONS[action]}" for action in actions)
+        return {
+            **self.common_params(),
+            "action": Param(actions[0], enum=list(actions), title="Action", description=description),
+            "dry_run": Param(
+                False,
+                type="boolean",
+                title="Dry run",
+                description="Only plan the action: show what it would change, ask nobody and change nothing.",
+            ),
+        }
+
 
 def spec(path: str | None = None) -> Build:
     """The platform spec at ``path``, by default the one in ``[triplane] platform``."""
@@ -50,6 +74,12 @@ def spec(path: str | None = None) -> Build:
 @lru_cache(maxsize=4)
 def _read(file: Path, mtime: int) -> Build:
     return Build(load(file, files=False), file, digest_file(file))
+
+
+def with_params(dag: DAG, params: Mapping[str, Param]) -> DAG:
+    """Give ``dag`` its form, after its tasks: each of them would copy it, once for each class that it is made of."""
+    dag.params = ParamsDict(dict(params))
+    return dag
 
 
 def policies(platform: Platform) -> dict[str, dict[str, Any]]:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup
 
 from triplane.approval.sensors import ApprovalSensor
 from triplane.core.runs import apply_run_id
-from triplane.factories.cloud import freeze_task
-from triplane.factories.components import build_image, parity, task_ids
-from triplane.factories.context import Build, spec
+from triplane.factories.cloud import ASK, freeze_task, rollback_of
+from triplane.factories.components import parity, task_ids
+from triplane.factories.context import Build, spec, with_params
+from triplane.factories.images import build_image, built_digests, registry_parity
+from triplane.factories.testing import tasks_of_tests
 from triplane.rollout.parent import ChildRunOperator, CollectOperator, ReportOperator
 
 RUN_ID = "{{ run_id }}"
+PLANNED_ONLY = "{{ params.action == 'plan' or params.dry_run }}"
 
 
 def parent_dag(platform: str | None = None) -> DAG:
@@ -29,31 +33,36 @@ def parent_dag(platform: str | None = None) -> DAG:
         catchup=False,
         max_active_runs=4,
         tags=["triplane"],
-        params=_params(build),
         doc_md=__doc__,
     ) as dag:
         _tasks(build)
-    return dag
+    return with_params(dag, _params(build))
 
 
 def _params(build: Build) -> dict[str, Param]:
-    action = Param("deploy", enum=["plan", "deploy"], title="Action")
-    return {**build.common_params(), "action": action}
+    return build.action_params("deploy", "plan", "rollback", "destroy")
 
 
 def _tasks(build: Build) -> None:
     clouds = list(build.platform.used_clouds())
-    frozen = freeze_task(build)
+    frozen = freeze_task(build, rollback_of=rollback_of(*clouds))
     with TaskGroup("images"):
-        built = [build_image(build, name, frozen) for name in build.platform.images]
+        built = {name: build_image(build, name, frozen) for name in build.platform.images}
+        pushed = registry_parity(build, built)
+    with TaskGroup("tests"):
+        tested = tasks_of_tests(build, frozen, built)
+    known = {
+        "images": built_digests(build, built),
+        "tests": {name: task.output for name, task in tested.items()},
+    }
     with TaskGroup("plan"):
-        planned = {cloud: _plan(cloud, frozen) for cloud in clouds}
+        planned = {cloud: _plan(cloud, frozen, known) for cloud in clouds}
     change_sets = CollectOperator(
         task_id="change_sets",
         children={cloud: task.output for cloud, task in planned.items()},
         frozen=frozen.output,
         environment="{{ params.environment }}",
-        ask="{{ params.action == 'deploy' }}",
+        ask=ASK,
     )
     approval: Any = ApprovalSensor.partial(task_id="approval", retries=0).expand_kwargs(change_sets.output)
     with TaskGroup("apply"):
@@ -63,30 +72,35 @@ def _tasks(build: Build) -> None:
     report = ReportOperator(
         task_id="report",
         clouds={cloud: _outcome(build, cloud) for cloud in clouds},
-        planned_only="{{ params.action == 'plan' }}",
+        planned_only=PLANNED_ONLY,
         trigger_rule="all_done",
     )
-    for image in built:
-        image >> list(planned.values())
     approval >> applied
+    if pushed:
+        list(planned.values()) >> pushed >> applied
     for task in applied:
         task >> [*compared, report]
     for task in compared:
         task >> report
 
 
-def _plan(cloud: str, frozen: Any) -> ChildRunOperator:
+def _plan(cloud: str, frozen: Any, known: Mapping[str, Any]) -> ChildRunOperator:
     return ChildRunOperator(
         task_id=cloud,
         child_dag_id=f"deploy_{cloud}",
         child_run_id=f"{RUN_ID}.{cloud}.plan",
         conf={
-            "action": "plan",
+            "action": "{{ params.action }}",
+            "dry_run": True,
             "environment": "{{ params.environment }}",
             "revision": frozen.output["revision"],
-            "source": frozen.output["source"],
+            "frozen": {
+                **{name: frozen.output[name] for name in ("source", "revision", "asked")},
+                **known,
+            },
         },
         retries=1,
+        trigger_rule="none_failed_min_one_success",
     )
 
 
@@ -105,7 +119,7 @@ def _apply(cloud: str, change_sets: Any) -> ChildRunOperator:
                 "run_id": RUN_ID,
             },
         },
-        skip="{{ params.action == 'plan' }}",
+        skip=PLANNED_ONLY,
         retries=0,
         trigger_rule="none_failed",
     )

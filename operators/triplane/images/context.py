@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
@@ -41,13 +41,20 @@ def stage(context: Path, dockerfile: str, target: Path) -> None:
         os.chmod(folder, 0o755)
 
 
-def build_key(staged: Path, dockerfile: str, args: Mapping[str, str]) -> str:
-    """Digest of all that decides what the image is: files, Dockerfile, arguments.
+def rewrite(file: Path, change: Callable[[str], str]) -> None:
+    """Change the text of a staged file, which stays as if it had been staged so."""
+    file.write_text(change(file.read_text()))
+    os.utime(file, (0, 0))
+    os.utime(file.parent, (0, 0))
 
-    A base image counts as it is written: pin it by digest to have its content in the key.
+
+def build_key(staged: Path, dockerfile: str, args: Mapping[str, str], platforms: Sequence[str] = ()) -> str:
+    """Digest of all that decides what the image is: files, Dockerfile, arguments, platforms that are asked for.
+
+    The base images count by the digests that :func:`triplane.images.base.pin` wrote into the Dockerfile.
     """
     parts = {"version": KEY_VERSION, "context": digest_tree(staged), "file": dockerfile, "args": dict(args)}
-    return digest(parts)
+    return digest({**parts, "platforms": sorted(platforms)} if platforms else parts)
 
 
 def ignore_patterns(context: Path) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from triplane.core.digest import canonical_json
+from triplane.core.digest import digest as digest_of
 from triplane.core.errors import InputError, RefusedError
 from triplane.core.store import ArtifactStore
 
@@ -26,6 +27,19 @@ def keep(layout: Path, store: ArtifactStore) -> str:
         if not store.has(blob) and store.put(_blob(layout, blob).read_bytes()) != blob:
             raise RefusedError(f"{layout}: blob {blob} is not what its name says; build again")
     return digest
+
+
+def sort_platforms(layout: Path) -> None:
+    """Put the images of an image index in the order of their platforms, so that the same images give the same index."""
+    index = json.loads((layout / "index.json").read_text())
+    (entry,) = index["manifests"]
+    document = json.loads(_blob(layout, entry["digest"]).read_bytes())
+    document["manifests"].sort(key=lambda image: canonical_json(image["platform"]))
+    data = canonical_json(document)
+    _blob(layout, entry["digest"]).unlink()
+    entry |= {"digest": digest_of(data), "size": len(data)}
+    _blob(layout, entry["digest"]).write_bytes(data)
+    (layout / "index.json").write_bytes(canonical_json(index))
 
 
 def complete(digest: str, store: ArtifactStore) -> bool:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
+from airflow.sdk.bases.skipmixin import SkipMixin
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from triplane import settings
-from triplane.core.errors import TerminalError
+from triplane.core.errors import StaleError, TerminalError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from triplane.core.approval import Decision
+    from triplane.core.change import ChangeSet, Intent
 
 
 class ChangeSetOperator(BaseOperator):
@@ -30,10 +33,12 @@ class ChangeSetOperator(BaseOperator):
     :param frozen: what the freeze task returned (templated)
     :param plans: what the plan tasks returned (templated)
     :param policies: environment -> approval policy as plain values
+    :param action: ``rollback`` or ``destroy`` if that is what was planned, else a deployment (templated)
     :param ask: whether people are asked in this run (templated)
+    :param tests: name -> what the tests' task returned; each must have run where something is deployed (templated)
     """
 
-    template_fields: Sequence[str] = ("environment", "frozen", "plans", "ask")
+    template_fields: Sequence[str] = ("environment", "frozen", "plans", "action", "ask", "tests")
 
     def __init__(
         self,
@@ -44,16 +49,20 @@ class ChangeSetOperator(BaseOperator):
         frozen: Any,
         plans: Any,
         policies: Mapping[str, Mapping[str, Any]],
+        action: str = "deploy",
         ask: str | bool = True,
+        tests: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.tests = tests or {}
         self.platform = platform
         self.cloud = cloud
         self.environment = environment
         self.frozen = frozen
         self.plans = plans
         self.policies = policies
+        self.action = action
         self.ask = ask
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
@@ -65,11 +74,15 @@ class ChangeSetOperator(BaseOperator):
             platform=self.platform,
             environment=self.environment,
             cloud=self.cloud,
+            intent=self.action if self.action in ("rollback", "destroy") else "deploy",  # type: ignore[arg-type]
+            asked=self.frozen["asked"],
             revision=self.frozen["revision"],
             source=self.frozen["source"],
             spec=self.frozen["spec"],
             policy=self.policies[self.environment],
+            planned_at=_run(context).run_after.isoformat(),
             changes=tuple(settings.unseal(context, plan) for plan in self.plans),
+            tests=() if self.action in ("rollback", "destroy") else self._tested(),
         )
         digest = settings.put_change_set(change_set)
         settings.ledger(f"{self.environment}/{self.cloud}").append(
@@ -78,29 +91,54 @@ class ChangeSetOperator(BaseOperator):
         for change in change_set.changes:
             self.log.info("%s: %s (risk %s) %s", change.address, change.action, change.risk, change.summary)
         self.log.info("Change set %s, risk %s", digest, change_set.risk)
+        if change_set.denied:
+            raise AirflowFailException(
+                f"denied by policy, so nobody can approve it: {'; '.join(change_set.denied)}. "
+                "Change what is denied, or the policy, and start a new run"
+            )
         needed = Policy.from_json(change_set.policy).needed(change_set.risk)
         change_sets = {self.cloud: digest}
         _instance(context).xcom_push(key="change_sets", value=change_sets)
         return questions(change_sets, needed if str(self.ask) == "True" else 0)
 
+    def _tested(self) -> tuple[Mapping[str, Any], ...]:
+        """What the tests said, without which nothing is deployed."""
+        found = []
+        for name, value in self.tests.items():
+            result = settings.unseal_tests(value) if value else {}
+            if result.get("source") != self.frozen["source"]:
+                raise AirflowFailException(
+                    f"the tests {name} have no result for this source; clear their task, or start a new run"
+                )
+            found.append({key: result[key] for key in ("name", "image", "summary", "text")})
+        return tuple(found)
 
-class AuthorizeOperator(BaseOperator):
+
+class AuthorizeOperator(BaseOperator, SkipMixin):
     """Let an approved change set through to the tasks that apply it.
 
-    Returns ``{change_set, source, decisions}``. Each applying task checks the signatures again: this
+    Pushes ``change_set``, ``source`` and ``decisions``. Each applying task checks the signatures again: this
     task is there to fail early and in one place. Skips itself and what follows when only a plan was
-    asked for.
+    asked for, and the tasks of ``branches`` that do something else than what was approved.
+
+    What was approved is refused where the revision is another commit by now, unless its rollout has begun, and
+    where the platform spec is another one.
 
     :param cloud: ``aws``, ``gcp`` or ``azure``
     :param environment: the environment (templated)
-    :param action: ``plan``, ``deploy`` or ``apply`` (templated)
+    :param action: ``plan``, ``apply``, or ``deploy``, ``rollback`` or ``destroy`` in one run (templated)
     :param change_sets: cloud -> digest, from this run's own planning, or its JSON (templated)
     :param approved: for ``apply``: ``{change_set, dag_id, run_id}``: the digest (or cloud -> digest) and the
         run that holds the approval (templated)
+    :param dry_run: true for a plan of ``action`` (templated)
     :param approval_task_id: the approval task, in this run or in the approving one
+    :param folder: the folder that holds the platform spec
+    :param spec: digest of the spec that the DAG was built from
     """
 
-    template_fields: Sequence[str] = ("environment", "action", "change_sets", "approved")
+    template_fields: Sequence[str] = ("environment", "action", "change_sets", "approved", "dry_run")
+    branches: Mapping[str, Sequence[str]] = {}
+    """``deploy`` and ``destroy`` -> ids of the tasks that only do that; set when these tasks are made."""
 
     def __init__(
         self,
@@ -110,7 +148,10 @@ class AuthorizeOperator(BaseOperator):
         action: str,
         change_sets: Any,
         approved: Any = None,
+        dry_run: str | bool = False,
         approval_task_id: str = "approval",
+        folder: str | None = None,
+        spec: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -119,21 +160,29 @@ class AuthorizeOperator(BaseOperator):
         self.action = action
         self.change_sets = change_sets
         self.approved = approved
+        self.dry_run = dry_run
         self.approval_task_id = approval_task_id
+        self.folder = folder
+        self.spec = spec
 
-    def execute(self, context: Context) -> dict[str, Any]:
+    def execute(self, context: Context) -> None:
         """Find the decisions, verify them, and record that they were used."""
-        if self.action == "plan":
+        if self.action == "plan" or str(self.dry_run) == "True":
             raise AirflowSkipException("only a plan was asked for")
         try:
-            return self._authorize(context)
+            granted, intent = self._authorize(context)
         except TerminalError as error:
             raise AirflowFailException(str(error)) from error
+        for key, value in granted.items():
+            _instance(context).xcom_push(key=key, value=value)
+        other = "deploy" if intent == "destroy" else "destroy"
+        self.skip(_instance(context), [self.dag.get_task(task) for task in self.branches.get(other, ())])
 
-    def _authorize(self, context: Context) -> dict[str, Any]:
+    def _authorize(self, context: Context) -> tuple[dict[str, Any], Intent]:
         from datetime import UTC, datetime
 
         from triplane.core.approval import Policy, verify
+        from triplane.core.history import AUTHORIZED, body
 
         run = _run(context)
         digest, dag_id, run_id = self._approved(run)
@@ -154,19 +203,40 @@ class AuthorizeOperator(BaseOperator):
             now=datetime.now(UTC),
         )
         people = [decision.responder for decision in decisions]
-        settings.ledger(f"{self.environment}/{self.cloud}").append(
-            "authorized", {"digest": digest, "run_id": run.run_id, "approved_by": people}
-        )
+        ledger = settings.ledger(f"{self.environment}/{self.cloud}")
+        begun = any(entry.body["digest"] == digest for entry in ledger.entries(AUTHORIZED))
+        self._check_fresh(change_set, begun=begun)
+        ledger.append(AUTHORIZED, {**body(change_set), "run_id": run.run_id, "approved_by": people})
         self.log.info("%s is approved by %s", digest, ", ".join(people) or "policy: nothing to ask")
-        return {
+        granted = {
             "change_set": digest,
             "source": change_set.source,
             "decisions": [decision.to_json() for decision in decisions],
         }
+        return granted, change_set.intent
+
+    def _check_fresh(self, change_set: ChangeSet, *, begun: bool) -> None:
+        """:raises StaleError: the spec or the revision is not what it was when this was planned"""
+        from triplane.core.git import commit, is_commit
+
+        if self.spec and change_set.spec != self.spec:
+            raise StaleError(
+                f"the platform spec has changed since this was planned (then {change_set.spec}, now {self.spec}): "
+                "these tasks are built from another one. Nothing was applied; start a new run to plan and approve it"
+            )
+        if begun or not self.folder or is_commit(change_set.asked):
+            return
+        now = commit(Path(self.folder), change_set.asked)
+        if now != change_set.revision:
+            raise StaleError(
+                f"{change_set.asked} has moved since this was planned (then {change_set.revision}, now {now}). "
+                "Nothing was applied; start a new run to plan and approve that, or ask for the revision "
+                f"{change_set.revision} itself to deploy it all the same"
+            )
 
     def _approved(self, run: Any) -> tuple[str, str, str]:
         """The change set's digest, and the DAG and run in which people were asked about it."""
-        if self.action == "deploy":
+        if self.action != "apply":
             return str(_plain(self.change_sets)[self.cloud]), run.dag_id, run.run_id
         approved = _plain(self.approved)
         if not isinstance(approved, Mapping) or not approved.get("change_set"):
@@ -196,34 +266,52 @@ class RecordOperator(BaseOperator):
     :param cloud: ``aws``, ``gcp`` or ``azure``
     :param environment: the environment (templated)
     :param change_set: digest of what was applied (templated)
-    :param results: what the applying tasks returned (templated)
+    :param tasks: address -> the tasks of this run that may apply the component, the one that counts most last
     """
 
-    template_fields: Sequence[str] = ("environment", "change_set", "results")
+    template_fields: Sequence[str] = ("environment", "change_set")
 
-    def __init__(self, *, cloud: str, environment: str, change_set: Any, results: Any, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        cloud: str,
+        environment: str,
+        change_set: Any,
+        tasks: Mapping[str, Sequence[str]],
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.cloud = cloud
         self.environment = environment
         self.change_set = change_set
-        self.results = results
+        self.tasks = tasks
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Record and show the results."""
         from triplane.core.change import Result
+        from triplane.core.history import ROLLOUT, body
 
-        results = [Result.from_json(value).to_json() for value in self.results]
+        found = [found_result(_instance(context), task_ids) for task_ids in self.tasks.values()]
+        results = [Result.from_json(value).to_json() for value in found if value]
+        change_set = settings.get_change_set(self.change_set)
         settings.ledger(f"{self.environment}/{self.cloud}").append(
-            "rollout",
-            {
-                "change_set": self.change_set,
-                "run_id": _run(context).run_id,
-                "results": results,
-            },
+            ROLLOUT, {**body(change_set), "run_id": _run(context).run_id, "results": results}
         )
         for result in results:
             self.log.info("%s: %s %s", result["address"], result["state"], result["version"])
         return results
+
+
+def found_result(instance: Any, task_ids: Sequence[str], **run: str) -> Any:
+    """The ``Result`` of a component, as JSON: of the last of the tasks that may apply it, of those that did.
+
+    ``run`` is ``dag_id`` and ``run_id`` of another run.
+    """
+    for task_id in reversed(task_ids):
+        place = {"task_ids": task_id, **run}
+        if value := instance.xcom_pull(key="result", **place) or instance.xcom_pull(**place):
+            return value
+    return None
 
 
 def questions(change_sets: Mapping[str, str], needed: int) -> list[dict[str, Any]]:

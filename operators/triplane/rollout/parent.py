@@ -175,8 +175,8 @@ class CollectOperator(BaseOperator):
 class ReportOperator(BaseOperator):
     """Say what became of every component in every cloud; fails if any cloud failed.
 
-    :param clouds: cloud -> ``{"dag_id": ..., "plan_run_id": ..., "run_id": ..., "tasks": {address: task_id}}``,
-        its planning and its applying run (templated)
+    :param clouds: cloud -> ``{"dag_id": ..., "plan_run_id": ..., "run_id": ..., "tasks": {address: [task_id]}}``,
+        its planning and its applying run, and the tasks that may apply a component, in order (templated)
     :param planned_only: true if nothing was to be applied (templated)
     """
 
@@ -198,9 +198,21 @@ class ReportOperator(BaseOperator):
             self.log.info("%s", line)
         instance: Any = context["task_instance"]
         instance.xcom_push(key="rows", value=rows)
-        if problems := report.problems(rows):
+        if problems := report.problems(rows) or self._unfinished(context):
             raise AirflowFailException("; ".join(problems))
         return rows
+
+    def _unfinished(self, context: Context) -> list[str]:
+        """Runs that did not end well although their components are as approved."""
+        states = {
+            cloud: run_state(context, child["dag_id"], child["run_id"])
+            for cloud, child in self.clouds.items()
+        }
+        return [
+            f"{cloud}: every component is as approved, but its run is {state}; see its failed task"
+            for cloud, state in states.items()
+            if state != ENDED_WELL
+        ]
 
     def _planned(self, context: Context) -> list[dict[str, Any]]:
         for cloud, child in self.clouds.items():
@@ -220,12 +232,14 @@ class ReportOperator(BaseOperator):
             all_states = instance.get_task_states(dag_id=child["dag_id"], run_ids=[child["run_id"]])
             states = all_states.get(child["run_id"], {})
         rows = []
-        for address, task_id in child["tasks"].items():
-            value = (
-                instance.xcom_pull(task_ids=task_id, dag_id=child["dag_id"], run_id=child["run_id"])
-                if found
-                else None
-            )
+        for address, task_ids in child["tasks"].items():
+            idle = (None, "skipped", "upstream_failed")
+            ran = [task for task in task_ids if states.get(task) not in idle] or task_ids[:1]
+            value = self._result(instance, child, ran[-1]) if found else None
             result = Result.from_json(value) if value else None
-            rows.append(report.row(cloud, address, str(states.get(task_id) or "not started"), result))
+            rows.append(report.row(cloud, address, str(states.get(ran[-1]) or "not started"), result))
         return rows
+
+    def _result(self, instance: Any, child: Mapping[str, Any], task_id: str) -> Any:
+        place = {"task_ids": task_id, "dag_id": child["dag_id"], "run_id": child["run_id"]}
+        return instance.xcom_pull(key="result", **place) or instance.xcom_pull(**place)

@@ -8,7 +8,7 @@ from typing import Any
 from triplane.core.change import Result
 
 COLUMNS = ("cloud", "component", "version", "state", "seconds")
-FINISHED = ("deployed", "unchanged")
+FINISHED = ("deployed", "unchanged", "destroyed")
 
 
 def row(cloud: str, address: str, task_state: str, result: Result | None) -> dict[str, Any]:

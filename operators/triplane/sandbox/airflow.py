@@ -21,7 +21,15 @@ from triplane.sandbox.processes import tail
 
 USERS = {"admin": "admin", "alice": "op", "bob": "op", "carol": "op", "olga": "op", "vera": "viewer"}
 START_SECONDS = 240.0
+SETTLE_SECONDS = 1.0
 STOP_SECONDS = 20.0
+# As `airflow standalone`, but for the servers of log files: those would listen on every network interface.
+PARTS = (
+    ("api-server",),
+    ("scheduler", "--skip-serve-logs"),
+    ("dag-processor",),
+    ("triggerer", "--skip-serve-logs"),
+)
 ENDED = ("success", "failed")
 NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 """Not passed on: without bytecode every task would compile Airflow again."""
@@ -32,7 +40,7 @@ class AirflowError(TriplaneError):
 
 
 class LocalAirflow:
-    """One ``airflow standalone`` with its own home, users and keys, on a port of 127.0.0.1.
+    """An Airflow with its own home, users and keys, on a port of 127.0.0.1.
 
     :param home: AIRFLOW_HOME, created if missing
     :param dags: the folder with the DAG files
@@ -49,7 +57,7 @@ class LocalAirflow:
         self.url = f"http://127.0.0.1:{port}"
         self.log = home / "airflow.log"
         self._passwords = home / "passwords.json"
-        self._process: subprocess.Popen[bytes] | None = None
+        self._processes: list[subprocess.Popen[bytes]] = []
         home.mkdir(parents=True, mode=0o700, exist_ok=True)
         self.environ = self._environ(dags, platform) | dict(environ) | self._keys()
         self.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), self.environ["PATH"]])
@@ -59,34 +67,49 @@ class LocalAirflow:
         if not self._passwords.exists():
             self._passwords.write_text(json.dumps({user: secrets.token_hex(12) for user in USERS}))
             self._passwords.chmod(0o600)
-        airflow = str(Path(sys.executable).with_name("airflow"))
+        if self._run("db", "migrate").wait():
+            raise AirflowError(f"Airflow has no database; the end of {self.log}:\n{tail(self.log)}")
+        for part in PARTS:
+            self._processes.append(self._run(*part, group=self.pid or 0))
+        self._wait_until(self._healthy, "get ready")
+
+    def _run(self, *args: str, group: int = 0) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                [airflow, "standalone"],
+            return subprocess.Popen(
+                [str(Path(sys.executable).with_name("airflow")), *args],
                 env=self.environ,
                 cwd=self.home,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
+                process_group=group,
             )
-        self._wait_until(self._healthy, "get ready")
 
     def stop(self) -> None:
         """Stop the whole process group; SIGKILL what is left after 20 seconds."""
-        if self._process is None:
+        if self.pid is None:
             return
         for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
-            _signal_group(self._process.pid, number)
+            _signal_group(self.pid, number)
             end = time.monotonic() + seconds
-            while time.monotonic() < end and _group_alive(self._process):
+            while time.monotonic() < end and self._alive():
                 time.sleep(0.1)
-        self._process = None
+        self._processes = []
 
     @property
     def pid(self) -> int | None:
         """The leader of its process group, None if it is not running."""
-        return self._process.pid if self._process else None
+        return self._processes[0].pid if self._processes else None
+
+    def _alive(self) -> bool:
+        """Whether anything is left of the process group."""
+        for process in self._processes:
+            process.poll()
+        try:
+            os.killpg(self._processes[0].pid, 0)
+        except ProcessLookupError:
+            return False
+        return True
 
     def api(self, user: str = "admin") -> AirflowApi:
         """A client that is signed in as ``user``."""
@@ -123,6 +146,7 @@ class LocalAirflow:
             "API__BASE_URL": self.url,
             "API__WORKERS": "1",
             "LOGGING__BASE_LOG_FOLDER": str(self.home / "logs"),
+            "WORKERS__EXECUTION_API_TIMEOUT": "60",
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
             "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
@@ -158,7 +182,7 @@ class LocalAirflow:
     def _wait_until(self, condition: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + START_SECONDS
         while not condition():
-            ended = self._process is None or self._process.poll() is not None
+            ended = any(process.poll() is not None for process in self._processes)
             if ended or time.monotonic() > end:
                 said = tail(self.log)
                 self.stop()
@@ -251,13 +275,18 @@ class AirflowApi:
         return state
 
     def wait_for_question(self, dag_id: str, run_id: str, timeout: float = 600) -> list[dict[str, Any]]:
-        """Wait until the run asks something. :raises AirflowError: it ends, or asks nothing in time"""
+        """Wait until the run asks something. :raises AirflowError: it ends, or asks nothing in time
+
+        Airflow fails a task that is answered in the moment in which it parks: the executor's word that this try
+        has ended, which comes a little later, is then taken for the end of the task.
+        """
         end = time.monotonic() + timeout
         while not (found := self.questions(dag_id, run_id)):
             state = self.run_state(dag_id, run_id)
             if state in ENDED or time.monotonic() > end:
                 raise AirflowError(f"{dag_id} {run_id} is {state} and asks nothing")
             time.sleep(0.5)
+        time.sleep(SETTLE_SECONDS)
         return found
 
     def _json(self, answer: httpx.Response) -> Any:
@@ -282,12 +311,3 @@ def _signal_group(pid: int, number: int) -> None:
         os.killpg(pid, number)
     except ProcessLookupError:
         pass
-
-
-def _group_alive(process: subprocess.Popen[bytes]) -> bool:
-    process.poll()
-    try:
-        os.killpg(process.pid, 0)
-    except ProcessLookupError:
-        return False
-    return True

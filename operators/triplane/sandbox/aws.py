@@ -16,6 +16,8 @@ REGION = "eu-west-1"
 ACCESS_KEY = "AKIATRIPLANESANDBOX0"
 STATE_BUCKET = "streaming-tfstate"
 LOCK_TABLE = "streaming-tflock"
+BUILD_BUCKET = "streaming-builds"
+BUILD_PROJECT = "streaming-images"
 
 
 class AwsPart:
@@ -33,6 +35,9 @@ class AwsPart:
             "port": ctx.port("aws"),
             "access_key": {"id": ACCESS_KEY, "secret": ctx.secret("aws-access-key")},
             "token_secret": ctx.secret("ecr"),
+            "builds": str(ctx.home / "builds" / "aws"),
+            "proxy": ctx.proxy_url,
+            "ca": str(ctx.ca_file),
             "eks_endpoint": str(ctx.home / "kubernetes" / "aws" / "endpoint.json"),
         }
         write_private(directory / "settings.json", json.dumps(settings).encode())
@@ -77,6 +82,18 @@ class AwsPart:
             AttributeDefinitions=[{"AttributeName": "LockID", "AttributeType": "S"}],
             KeySchema=[{"AttributeName": "LockID", "KeyType": "HASH"}],
             BillingMode="PAY_PER_REQUEST",
+        )
+        s3.create_bucket(Bucket=BUILD_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        client(ctx, "codebuild").create_project(
+            name=BUILD_PROJECT,
+            source={"type": "S3", "location": f"{BUILD_BUCKET}/none.zip"},
+            artifacts={"type": "NO_ARTIFACTS"},
+            environment={
+                "type": "LINUX_CONTAINER",
+                "image": "aws/codebuild/amazonlinux-x86_64-standard:5.0",
+                "computeType": "BUILD_GENERAL1_SMALL",
+            },
+            serviceRole=f"arn:aws:iam::{ACCOUNT}:role/streaming-images",
         )
 
 

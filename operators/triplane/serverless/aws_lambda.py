@@ -54,11 +54,16 @@ class AwsLambda:
         self._wait_seconds = wait_seconds
 
     def observe(self, name: str) -> Observed | None:
-        """What ``live`` leads to. A function without that alias is there, but serves no version: ``""``."""
+        """What ``live`` leads to (``3=90,4=10`` where its traffic is split). A function without that alias is there,
+        but serves no version: ``""``.
+        """
         with _errors(f"reading {name}"):
-            live = self._found(self._client.get_function_configuration, FunctionName=name, Qualifier=ALIAS)
-            if live is not None:
-                return _observed(live, live["Version"])
+            alias = self._found(self._client.get_alias, FunctionName=name, Name=ALIAS)
+            if alias is not None:
+                live = self._client.get_function_configuration(
+                    FunctionName=name, Qualifier=alias["FunctionVersion"]
+                )
+                return _observed(live, _version_of(alias))
             latest = self._found(self._client.get_function_configuration, FunctionName=name)
         return None if latest is None else _observed(latest, "")
 
@@ -82,15 +87,13 @@ class AwsLambda:
 
     def verify(self, desired: Desired, deployed: Deployed) -> None:
         """Reads back the alias, and the code and the stamp of the version it leads to."""
-        with _errors(f"verifying {desired.name}"):
-            alias = self._client.get_alias(FunctionName=desired.name, Name=ALIAS)
         observed = self.observe(desired.name)
-        if observed is None or alias["FunctionVersion"] != deployed.version:
+        if observed is None or "=" in observed.version:
             raise DeployFailed(
-                f"{desired.name}: version {alias['FunctionVersion']} serves, not {deployed.version}"
+                f"{desired.name}: {ALIAS} is gone, or sends part of its traffic to another version"
             )
-        if (alias.get("RoutingConfig") or {}).get("AdditionalVersionWeights"):
-            raise DeployFailed(f"{desired.name}: {ALIAS} sends part of its traffic to another version")
+        if observed.version != deployed.version:
+            raise DeployFailed(f"{desired.name}: version {observed.version} serves, not {deployed.version}")
         if observed.artifact != desired.artifact:
             raise DeployFailed(f"{desired.name}: {observed.artifact} serves, not {desired.artifact}")
         if observed.config != desired.config:
@@ -102,6 +105,11 @@ class AwsLambda:
             raise InputError(f"{name}: no version served before, so there is none to go back to")
         with _errors(f"restoring {name}"):
             self._move_alias(name, previous.version)
+
+    def delete(self, name: str) -> None:
+        """Deletes the function, its versions and aliases."""
+        with _errors(f"deleting {name}"):
+            self._found(self._client.delete_function, FunctionName=name)
 
     def _create(self, name: str, package: bytes, settings: Mapping[str, Any], log: Log) -> None:
         log(f"{name}: creating the function with {len(package)} bytes of code")
@@ -140,11 +148,14 @@ class AwsLambda:
         return version
 
     def _move_alias(self, name: str, version: str) -> None:
-        alias = {"FunctionName": name, "Name": ALIAS, "FunctionVersion": version}
+        first, *others = version.split(",")
+        parts = [part.partition("=") for part in others]
+        weights = {other: int(share) / 100 for other, _, share in parts}
+        alias = {"FunctionName": name, "Name": ALIAS, "FunctionVersion": first.partition("=")[0]}
         if self._found(self._client.get_alias, FunctionName=name, Name=ALIAS) is None:
             self._client.create_alias(**alias)
         else:
-            self._client.update_alias(**alias, RoutingConfig={"AdditionalVersionWeights": {}})
+            self._client.update_alias(**alias, RoutingConfig={"AdditionalVersionWeights": weights})
 
     def _put_back(self, name: str, observed: Observed | None, log: Log) -> str | None:
         """The version that serves again, None when none did before."""
@@ -216,13 +227,26 @@ def _settings(desired: Desired) -> dict[str, Any]:
     return {**settings, "Environment": {"Variables": desired.known_environment()}}
 
 
+def _version_of(alias: Mapping[str, Any]) -> str:
+    """The version that an alias leads to, with shares in percent where it leads to several."""
+    weights = (alias.get("RoutingConfig") or {}).get("AdditionalVersionWeights") or {}
+    version = str(alias["FunctionVersion"])
+    if not weights:
+        return version
+    shares = {other: round(100 * weight) for other, weight in sorted(weights.items())}
+    first = f"{version}={100 - sum(shares.values())}"
+    return ",".join([first, *(f"{other}={share}" for other, share in shares.items())])
+
+
 def _observed(configuration: Mapping[str, Any], version: str) -> Observed:
     description = configuration.get("Description") or ""
     options: dict[str, Option] = {key: configuration.get(field) for key, field in _FIELDS.items()}
     return Observed(
         version=version,
         artifact=_artifact(configuration.get("CodeSha256") or ""),
-        config=description.removeprefix(STAMP) if description.startswith(STAMP) else None,
+        config=description.removeprefix(STAMP)
+        if description.startswith(STAMP) and "=" not in version
+        else None,
         environment=(configuration.get("Environment") or {}).get("Variables") or {},
         options={key: value for key, value in options.items() if value is not None},
     )

@@ -130,6 +130,12 @@ class AzureFunctions:
             raise InputError(f"{name}: the package of {previous.version} is not known, deploy it by hand")
         self._apply(name, _Before(previous, self._packages(previous.artifact)), log=lambda line: None)
 
+    def delete(self, name: str) -> None:
+        """Deletes the app; its plan stays, other apps may run on it."""
+        if self._site(name) is not None:
+            with _errors(f"removing {name}"):
+                self._apps.delete(self._group, name, delete_empty_server_farm=False)
+
     def _before(self, name: str, observed: Observed | None) -> _Before | None:
         if observed is None:
             return None

@@ -72,6 +72,12 @@ class CloudRun:
                 raise DeployFailed(f"{name}: there is no such service any more")
             self._move(service, previous.version)
 
+    def delete(self, name: str) -> None:
+        """Deletes the service and its revisions."""
+        with _errors(name):
+            if self._get(name) is not None:
+                self._wait(self._services.delete_service(name=self._name(name)), name)
+
     def _create(self, desired: Desired, body: dict[str, Any], log: Log) -> Deployed:
         log(f"{desired.name}: creating the service with {desired.artifact}")
         request = {"parent": self._parent, "service_id": desired.name, "service": body}

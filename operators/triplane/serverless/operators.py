@@ -14,6 +14,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from triplane import settings
+from triplane.applying import Applying
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, RefusedError, TerminalError, TriplaneError
 from triplane.core.references import references, resolve
@@ -197,6 +198,39 @@ class ServerlessOperator(BaseOperator):
             options=_resolved(options, lookup, strict=strict),
         )
 
+    def keep(self, observed: Observed | None, *, again: bool = True) -> None:
+        """Remember what serves as ours, for the next drift check; None: nothing of ours is there any more.
+
+        Unless ``again``, what was kept before stays: a plan must not take what hands changed for ours.
+
+        A DAG of somebody's own may have no artifact store, and then no drift checks.
+        """
+        from triplane.serverless import drift
+
+        try:
+            store = settings.artifact_store()
+        except InputError as error:
+            self.log.info("%s: not kept for drift checks: %s", self.address, error)
+            return
+        key = drift.kept_key(self.scope, self.address)
+        if not again and store.get_named(key) not in (None, b"null"):
+            return
+        kept = None if observed is None else drift.keep(observed)
+        store.put_named(key, json.dumps(kept).encode())
+
+    def result(self, state: State, version: str, begin: float, **details: str) -> dict[str, Any]:
+        """What the task returns after work that began at ``begin``; ``version`` serves."""
+        from triplane.core.change import Result
+
+        self.log.info("%s: %s, %s serves", self.address, state, version or "nothing")
+        return Result(
+            address=self.address,
+            version=version,
+            state=state,
+            seconds=time.monotonic() - begin,
+            details=details,
+        ).to_json()
+
     def _package(self) -> Package:
         from triplane.serverless import package
 
@@ -208,59 +242,52 @@ class ServerlessPlanOperator(ServerlessOperator):
     """Say what a deployment would change, and change nothing. Returns a ``ComponentChange`` as JSON.
 
     What somebody changed by hand at the cloud shows too; values of environment variables never do.
+
+    :param intent: ``destroy`` plans to delete the function, all else to deploy it (templated)
     """
 
+    template_fields: Sequence[str] = (*ServerlessOperator.template_fields, "intent")
+
+    def __init__(self, *, intent: str = "deploy", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.intent = intent
+
     def work(self, context: Context) -> dict[str, Any]:
-        from triplane.serverless.target import check_options, plan
+        from triplane.serverless.target import check_options, plan, plan_to_destroy
 
         target = self.connect()
-        desired = self.desired(image=self.image, strict=False)
-        check_options(target, desired)
-        change = _redacted(plan(self.address, desired, target.observe(self.name)))
+        if self.intent == "destroy":
+            change = plan_to_destroy(self.address, self.name, target.observe(self.name))
+        else:
+            desired = self.desired(image=self.image, strict=False)
+            check_options(target, desired)
+            observed = target.observe(self.name)
+            change = _redacted(plan(self.address, desired, observed))
+            if not change.changed:
+                self.keep(observed, again=False)
         self.log.info("%s: %s (risk %s), %s", self.address, change.action, change.risk, change.summary)
         for line in change.lines:
             self.log.info("  %s", line)
         return settings.seal(context, change)
 
 
-class ServerlessDeployOperator(ServerlessOperator):
+class ServerlessDeployOperator(Applying, ServerlessOperator):
     """Deploy a function, let it serve once it is ready, and put back what served before if it is not.
 
     Returns a ``Result`` as JSON whose version is the one that serves. Takes the same arguments as the
-    :class:`ServerlessPlanOperator` that made the change. Without ``change`` and ``change_set`` it deploys
-    what it is given.
-
-    :param change: the planned ``ComponentChange`` to apply (templated)
-    :param change_set: digest of the approved change set (templated); ``authorization`` then has to cover it
-    :param authorization: the signed decisions (templated)
+    :class:`ServerlessPlanOperator` that made the change, and ``change``, ``change_set`` and ``authorization``,
+    see :class:`triplane.applying.Applying`; without them it deploys what it is given.
     """
 
-    template_fields: Sequence[str] = (
-        *ServerlessOperator.template_fields,
-        *("change", "change_set", "authorization"),
-    )
-
-    def __init__(
-        self,
-        *,
-        change: Mapping[str, Any] | str | None = None,
-        change_set: str | None = None,
-        authorization: Mapping[str, Any] | str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.change = change
-        self.change_set = change_set
-        self.needs_approval = change_set is not None or authorization is not None
-        self.authorization = authorization
+    template_fields: Sequence[str] = (*ServerlessOperator.template_fields, *Applying.approval_fields)
 
     def work(self, context: Context) -> dict[str, Any]:
         from triplane.serverless.target import check_options, decide
 
         begin = time.monotonic()
-        approved = settings.approved_change(context, self)
+        approved = self.approved(context)
         if approved and not approved.changed:
-            return self._result("unchanged", str(approved.binds["observed"]), begin)
+            return self.result("unchanged", str(approved.binds["observed"]), begin)
         image = self.image or (None if self.path or not approved else str(approved.binds["artifact"]))
         desired = self.desired(image=image, strict=True)
         if approved:
@@ -270,7 +297,8 @@ class ServerlessDeployOperator(ServerlessOperator):
         observed = target.observe(self.name)
         version = observed.version if observed else ""
         if decide(desired, observed, str(approved.binds["observed"]) if approved else version) == "nothing":
-            return self._result("deployed" if approved else "unchanged", version, begin)
+            self.keep(observed)
+            return self.result("deployed" if approved else "unchanged", version, begin)
         return self._deploy(context, target, desired, observed, begin)
 
     def _deploy(
@@ -283,28 +311,52 @@ class ServerlessDeployOperator(ServerlessOperator):
         try:
             deployed = target.deploy(desired, observed, self._say)
             target.verify(desired, deployed)
+            self.keep(target.observe(self.name))
         except DeployFailed as error:
             state: State = "rolled_back" if error.restored else "failed"
-            result = self._result(state, error.restored or "", begin, error=settings.redactor()(str(error)))
+            result = self.result(state, error.restored or "", begin, error=settings.redactor()(str(error)))
             context["ti"].xcom_push(key="return_value", value=result)
+            if error.restored:
+                self._keep_restored(target)
             raise
         details = {**deployed.details, "previous": observed.version if observed else ""}
-        return self._result("deployed", deployed.version, begin, **details)
+        return self.result("deployed", deployed.version, begin, **details)
+
+    def _keep_restored(self, target: Target) -> None:
+        """Remember what was put back; the failure that led to it counts more than whether that can be read."""
+        try:
+            self.keep(target.observe(self.name))
+        except TriplaneError as error:
+            self._say(f"{self.address}: what serves now could not be read: {error}")
 
     def _say(self, line: str) -> None:
         self.log.info("%s", settings.redactor()(line))
 
-    def _result(self, state: State, version: str, begin: float, **details: str) -> dict[str, Any]:
-        from triplane.core.change import Result
 
-        self.log.info("%s: %s, %s serves", self.address, state, version or "nothing")
-        return Result(
-            address=self.address,
-            version=version,
-            state=state,
-            seconds=time.monotonic() - begin,
-            details=details,
-        ).to_json()
+class ServerlessDeleteOperator(Applying, ServerlessOperator):
+    """Delete a function, with all its versions. One that is gone already is fine.
+
+    Takes the same arguments as the :class:`ServerlessPlanOperator` with ``intent="destroy"`` that made the
+    change. Returns a ``Result`` as JSON.
+    """
+
+    template_fields: Sequence[str] = (*ServerlessOperator.template_fields, *Applying.approval_fields)
+
+    def work(self, context: Context) -> dict[str, Any]:
+        from triplane.serverless.target import check_destroys
+
+        begin = time.monotonic()
+        approved = self.approved(context)
+        if approved and not approved.changed:
+            return self.result("unchanged", "", begin)
+        target = self.connect()
+        observed = target.observe(self.name)
+        if approved:
+            check_destroys(approved, self.name, observed)
+        if observed is not None:
+            target.delete(self.name)
+        self.keep(None)
+        return self.result("destroyed", "", begin)
 
 
 def check(approved: ComponentChange, desired: Desired) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from triplane.core.change import ComponentChange, Risk
-from triplane.core.errors import InputError, StaleError, TerminalError
+from triplane.core.errors import InputError, RefusedError, StaleError, TerminalError
 
 Option = str | int | float | bool | None
 Log = Callable[[str], None]
@@ -109,6 +109,9 @@ class Target(Protocol):
     def restore(self, name: str, previous: Observed) -> None:
         """Lets ``previous.version`` serve again."""
 
+    def delete(self, name: str) -> None:
+        """Removes it with all its versions, and returns when it is gone. Safe to repeat."""
+
 
 def difference(desired: Desired, observed: Observed) -> tuple[str, ...]:
     """One line per field that differs. Environment values are never shown, they may be secrets."""
@@ -153,6 +156,36 @@ def plan(address: str, desired: Desired, observed: Observed | None) -> Component
         lines=lines,
         binds=binds(desired) | {"observed": observed.version if observed else ""},
     )
+
+
+def plan_to_destroy(address: str, name: str, observed: Observed | None) -> ComponentChange:
+    """What deleting it changes."""
+    there = observed is not None
+    return ComponentChange(
+        address=address,
+        action="destroy" if there else "none",
+        risk=Risk.CRITICAL if there else Risk.NONE,
+        summary=f"delete {name}" if there else f"{name} is not there",
+        lines=(f"- {name}: version {observed.version or '(none serves)'}, and all versions before it",)
+        if observed
+        else (),
+        binds={"name": name, "destroys": observed.version if observed else ""},
+    )
+
+
+def check_destroys(approved: ComponentChange, name: str, observed: Observed | None) -> None:
+    """Make sure that what would be deleted is what was approved to be.
+
+    :raises RefusedError: this was not approved
+    :raises StaleError: another version serves by now
+    """
+    if approved.binds.get("name") != name or "destroys" not in approved.binds:
+        raise RefusedError(f"to delete {name} was not approved; plan again and ask again")
+    if observed is not None and observed.version != approved.binds["destroys"]:
+        raise StaleError(
+            f"{name}: {observed.version} serves now, but the approved plan was made when "
+            f"{approved.binds['destroys'] or 'nothing'} served; plan again"
+        )
 
 
 def _differs(key: str, desired: Desired, observed: Observed) -> bool:

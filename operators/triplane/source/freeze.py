@@ -10,10 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from triplane.core.digest import tree_files
-from triplane.core.errors import InputError, ToolError
-from triplane.core.process import Command, run, tool_env
+from triplane.core.git import WORKING_TREE, commit, git
 
-WORKING_TREE = "working-tree"
 IGNORED = (".git", ".git/*", "*/.terraform", ".terraform/*", "*/.terraform/*", "*__pycache__*")
 
 
@@ -33,40 +31,23 @@ def freeze(folder: Path, revision: str) -> Frozen:
 
     :raises InputError: git does not know the revision
     """
-    if not _in_git(folder):
-        if revision not in ("HEAD", WORKING_TREE):
-            raise InputError(f"{folder} is not in a git repository, so it has no revision {revision!r}")
+    found = commit(folder, revision)
+    if found == WORKING_TREE:
         return Frozen(WORKING_TREE, _tar(folder))
-    commit = _git(folder, "rev-parse", "--verify", "--end-of-options", f"{revision}^{{commit}}").strip()
-    prefix = _git(folder, "rev-parse", "--show-prefix").strip()
-    top = Path(_git(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
-    return Frozen(commit, _git_tar(top, f"{commit}:{prefix}" if prefix else commit))
+    prefix = git(folder, "rev-parse", "--show-prefix").strip()
+    top = Path(git(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
+    return Frozen(found, _git_tar(top, f"{found}:{prefix}" if prefix else found))
 
 
 def _git_tar(folder: Path, tree: str) -> bytes:
     """The tar of a tree, made anew so that its bytes depend on the content alone."""
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch) / "tree.tar"
-        _git(folder, "archive", "--format=tar", f"--output={archive}", tree)
+        git(folder, "archive", "--format=tar", f"--output={archive}", tree)
         content = Path(scratch) / "content"
         with tarfile.open(archive) as tar:
             tar.extractall(content, filter="data")
         return _tar(content)
-
-
-def _in_git(folder: Path) -> bool:
-    try:
-        return _git(folder, "rev-parse", "--is-inside-work-tree").strip() == "true"
-    except (ToolError, InputError):
-        return False
-
-
-def _git(folder: Path, *args: str) -> str:
-    command = Command(argv=("git", "-C", str(folder), *args), env=tool_env())
-    try:
-        return run(command, timeout=120).stdout
-    except ToolError as error:
-        raise InputError(f"git {args[0]} in {folder} failed: {error.stderr.strip()}") from error
 
 
 def _tar(folder: Path) -> bytes:

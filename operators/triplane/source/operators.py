@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,28 +12,32 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from triplane import settings
 from triplane.core.digest import digest_file
-from triplane.core.errors import TerminalError
+from triplane.core.errors import InputError, TerminalError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
 
 class FreezeOperator(BaseOperator):
-    """Freeze the platform's source at a revision, and return ``{source, spec, revision}``.
+    """Freeze the platform's source at a revision, and return ``{source, spec, revision, asked, images,
+    tests}``.
 
     ``source`` and ``spec`` are the digests of the source archive (in the artifact store) and of the
-    platform spec in it. Fails if that spec is not the one the DAG was built from.
+    platform spec in it, ``revision`` is the commit, ``asked`` what it was asked for as. ``images`` are those that
+    are not to be built, name -> digest: a rollback goes back to the images that were deployed. ``tests`` are the
+    results of those that are not to be run. Fails if that spec is not the one the DAG was built from.
 
     :param folder: the folder that holds the platform spec
     :param spec_file: the spec's path inside ``folder``
     :param spec: digest of the spec that the DAG was built from
     :param revision: what to deploy, anything git resolves to a commit (templated)
-    :param source: a source that was frozen before, taken instead of ``revision`` if given (templated)
-    :param source_revision: the revision of ``source`` (templated)
+    :param frozen: what another run's task returned, or its JSON: taken instead of ``revision`` if given (templated)
+    :param rollback_of: ``<environment>/<cloud>``, or several: go back to what was good there before what is
+        there now, instead of ``revision`` (templated)
     :param skip: true skips this task and with it all planning (templated)
     """
 
-    template_fields: Sequence[str] = ("revision", "source", "source_revision", "skip")
+    template_fields: Sequence[str] = ("revision", "frozen", "rollback_of", "skip")
 
     def __init__(
         self,
@@ -41,8 +46,8 @@ class FreezeOperator(BaseOperator):
         spec_file: str,
         spec: str,
         revision: str = "HEAD",
-        source: str | None = None,
-        source_revision: str | None = None,
+        frozen: Any = None,
+        rollback_of: Any = None,
         skip: str | bool = False,
         **kwargs: Any,
     ) -> None:
@@ -51,31 +56,59 @@ class FreezeOperator(BaseOperator):
         self.spec_file = spec_file
         self.spec = spec
         self.revision = revision
-        self.source = source
-        self.source_revision = source_revision
+        self.frozen = frozen
+        self.rollback_of = rollback_of
         self.skip = skip
 
-    def execute(self, context: Context) -> dict[str, str]:
+    def execute(self, context: Context) -> dict[str, Any]:
         """Freeze, or check what was frozen before."""
         if str(self.skip) == "True":
             raise AirflowSkipException("applying a change set that was planned before")
         try:
-            source, revision = self._freeze()
-            frozen_spec = digest_file(settings.source_dir(source) / self.spec_file)
+            found = self._given() or self._previous() or self._freeze()
+            frozen_spec = digest_file(settings.source_dir(found["source"]) / self.spec_file)
         except (TerminalError, FileNotFoundError) as error:
             raise AirflowFailException(str(error)) from error
         if frozen_spec != self.spec:
             raise AirflowFailException(
-                f"{self.spec_file} of revision {revision} ({frozen_spec}) is not the one this DAG was built from "
-                f"({self.spec}); commit the spec, or wait until Airflow has parsed it, and start again"
+                f"{self.spec_file} of revision {found['revision']} ({frozen_spec}) is not the one this DAG was built "
+                f"from ({self.spec}); commit that {self.spec_file}, wait until Airflow has parsed it, and start again"
             )
-        self.log.info("Frozen %s at %s: %s", self.folder, revision, source)
-        return {"source": source, "spec": frozen_spec, "revision": revision}
+        self.log.info("%s at %s: %s", self.folder, found["revision"], found["source"])
+        return {**found, "spec": frozen_spec}
 
-    def _freeze(self) -> tuple[str, str]:
+    def _given(self) -> dict[str, Any] | None:
+        value = json.loads(self.frozen) if isinstance(self.frozen, str) else self.frozen
+        if not value:
+            return None
+        plain = {name: str(value[name]) for name in ("source", "revision", "asked")}
+        return {**plain, **{name: value.get(name) or {} for name in ("images", "tests")}}
+
+    def _previous(self) -> dict[str, Any] | None:
+        """The last good source, of which every scope that is rolled back must have the same."""
+        from triplane.core.history import previous
+
+        scopes = self.rollback_of.split() if isinstance(self.rollback_of, str) else self.rollback_of
+        if not scopes:
+            return None
+        found = {scope: previous(settings.ledger(scope).entries(), scope) for scope in scopes}
+        versions = {(version.source, version.revision) for version in found.values()}
+        if len(versions) > 1:
+            each = ", ".join(f"{scope}: {version.revision}" for scope, version in found.items())
+            raise InputError(
+                f"not all go back to the same revision ({each}); roll back each cloud by itself, or deploy the "
+                "revision that all shall have"
+            )
+        source, revision = versions.pop()
+        images: dict[str, str] = {}
+        for version in found.values():
+            images |= settings.get_change_set(version.change_set).images
+        return {"source": source, "revision": revision, "asked": revision, "images": images, "tests": {}}
+
+    def _freeze(self) -> dict[str, Any]:
         from triplane.source.freeze import freeze
 
-        if self.source:
-            return self.source, self.source_revision or "unknown"
         frozen = freeze(Path(self.folder), self.revision)
-        return settings.artifact_store().put(frozen.archive), frozen.revision
+        source = settings.artifact_store().put(frozen.archive)
+        known: dict[str, Any] = {"images": {}, "tests": {}}
+        return {"source": source, "revision": frozen.revision, "asked": self.revision, **known}

@@ -16,9 +16,21 @@ from triplane.spec.document import Document, Location, Problem
 from triplane.spec.graph import cycle, upstream
 from triplane.spec.model import CLOUDS
 
-_FIXED = ("connection", "region", "project", "resource_group", "location", "registry", "state")
+_FIXED = (
+    "connection",
+    "region",
+    "project",
+    "resource_group",
+    "location",
+    "registry",
+    "state",
+    "codebuild",
+    "cloud_build",
+)
 """Keys of a cloud that are the same in every environment."""
 _RESERVED = ("environment", "env", "secret", "variable", "connection")
+_BUILDS_IN = {"codebuild": "aws", "cloud_build": "gcp", "acr_tasks": "azure"}
+"""Builder -> the cloud whose service it is."""
 _ENVIRONMENT = "${environment} and ${env.<variable>}"
 
 
@@ -28,6 +40,9 @@ class _Replaced(Enum):
     ALL = ""
     IN_IMAGES = f"an image is built once for all clouds: only {_ENVIRONMENT} are known here"
     IN_NAMES = f"a function's name is fixed before stacks are applied: only {_ENVIRONMENT} are known here"
+    IN_TESTS = (
+        f"tests run before stacks are applied: only {_ENVIRONMENT} and ${{secret.<name>}} are known here"
+    )
     NONE = "references are not replaced here"
 
 
@@ -47,6 +62,9 @@ class _Checks:
                 yield from self.stacks(cloud)
                 yield from self.images(cloud)
                 yield from self.required(cloud)
+        yield from self.builders()
+        yield from self.signing()
+        yield from self.tests()
         for location, text in _strings(self.document.data, ()):
             yield from self.references(location, text)
         if self.source is not None:
@@ -78,9 +96,10 @@ class _Checks:
     def images(self, cloud: str) -> Iterator[Problem]:
         base = ("clouds", cloud)
         used: list[tuple[Location, Any]] = []
-        for chart in self.get(*base, "charts"):
-            place = (*base, "charts", chart, "images")
-            used += [((*place, key), image) for key, image in self.get(*place).items()]
+        for kind in ("manifests", "charts"):
+            for name in self.get(*base, kind):
+                place = (*base, kind, name, "images")
+                used += [((*place, key), image) for key, image in self.get(*place).items()]
         for function, body in self.get(*base, "functions").items():
             if "image" in _mapping(body):
                 used.append(((*base, "functions", function, "image"), body["image"]))
@@ -90,9 +109,46 @@ class _Checks:
         if used and not self.get(*base).get("registry"):
             yield self.document.problem(base, f"{cloud} uses images, but has no 'registry'", on_key=True)
 
+    def builders(self) -> Iterator[Problem]:
+        """What each image's builder needs, and what it cannot do."""
+        for name in self.get("images"):
+            body = self.get("images", name)
+            builder = str(body.get("builder", "auto"))
+            if len(_names(body, "platforms")) > 1 and builder in ("docker", *_BUILDS_IN):
+                message = f"{builder} builds for one platform at a time"
+                yield self.document.problem(("images", name, "platforms"), message, "set builder: buildah")
+            if (cloud := _BUILDS_IN.get(builder)) is None:
+                continue
+            needs = ("registry", "codebuild") if builder == "codebuild" else ("registry",)
+            for key in needs:
+                if not self.get("clouds", cloud).get(key):
+                    message = f"{builder} builds in {cloud}, which has no '{key}' here"
+                    yield self.document.problem(("images", name, "builder"), message)
+
+    def signing(self) -> Iterator[Problem]:
+        """Secrets that are not there."""
+        secrets = self.get("secrets")
+        for part, name in self.get("signing").items():
+            named = part in ("key", "password") and isinstance(name, str) and "://" not in name
+            if named and name not in secrets:
+                yield self._unknown(("signing", part), "secret", name, secrets)
+
+    def tests(self) -> Iterator[Problem]:
+        for name in self.get("tests"):
+            body = self.get("tests", name)
+            image, cloud = body.get("image"), body.get("cloud")
+            if image is not None and str(image) not in self.get("images"):
+                place = ("tests", name, "image")
+                yield self._unknown(place, "image", str(image), self.get("images"), "nothing builds it")
+            if cloud in CLOUDS:
+                for needed in ("cluster", "registry"):
+                    if not self.get("clouds", str(cloud)).get(needed):
+                        message = f"{cloud} has no '{needed}' to run tests with"
+                        yield self.document.problem(("tests", name, "cloud"), message)
+
     def required(self, cloud: str) -> Iterator[Problem]:
         body = self.get("clouds", cloud)
-        for part, needs in (("stacks", "state"), ("charts", "cluster")):
+        for part, needs in (("stacks", "state"), ("manifests", "cluster"), ("charts", "cluster")):
             if body.get(part) and not body.get(needs):
                 message = f"{cloud} has {part}, but no '{needs}'"
                 yield self.document.problem(("clouds", cloud, part), message, on_key=True)
@@ -119,11 +175,13 @@ class _Checks:
             return None
         if head == "env":
             return self._variable(rest)
-        if replaced is not _Replaced.ALL:
+        if replaced not in (_Replaced.ALL, _Replaced.IN_TESTS):
             return replaced.value, ""
         if head == "secret":
             secrets = self.get("secrets")
             return None if rest in secrets else ("there is no such secret", _closest(rest, secrets))
+        if replaced is _Replaced.IN_TESTS:
+            return replaced.value, ""
         return self._output(str(location[1]), location, head, rest)
 
     def _variable(self, name: str) -> tuple[str, str] | None:
@@ -162,7 +220,8 @@ class _Checks:
         path = self.get("clouds", cloud, "stacks", stack).get("path")
         if self.source is None or not isinstance(path, str):
             return set()
-        texts = (file.read_text("utf-8", "replace") for file in sorted((self.source / path).glob("*.tf")))
+        files = [file for glob in ("*.tf", "*.tofu") for file in sorted((self.source / path).glob(glob))]
+        texts = (file.read_text("utf-8", "replace") for file in files)
         return {name for text in texts for name in re.findall(rf'^\s*{kind}\s+"([^"]+)"', text, re.M)}
 
     def files(self, source: Path) -> Iterator[Problem]:
@@ -181,12 +240,30 @@ class _Checks:
             if (source / context).is_dir() and not (source / context / dockerfile).is_file():
                 yield self.document.problem(("images", name), f"{context} has no {dockerfile}")
 
+        yield from self._values_files(source)
+
+    def _values_files(self, source: Path) -> Iterator[Problem]:
+        """Files with values that are missing in some environment."""
+        for cloud in CLOUDS:
+            for chart, body in self.get("clouds", cloud, "charts").items():
+                for index, name in enumerate(_names(body, "values_files")):
+                    location = ("clouds", cloud, "charts", chart, "values_files", index)
+                    named = dict.fromkeys(name.replace("${environment}", e) for e in self.get("environments"))
+                    for file in named:
+                        if "$" not in file and not (source / file).is_file():
+                            yield self.document.problem(location, f"{file} is not a file of the source")
+
     def _paths(self) -> Iterator[tuple[Location, str]]:
+        if isinstance(policies := _mapping(self.document.data).get("policies"), str):
+            yield ("policies",), policies
+        for name in self.get("tests"):
+            if isinstance(path := self.get("tests", name).get("path"), str):
+                yield ("tests", name, "path"), path
         for image in self.get("images"):
             if isinstance(path := self.get("images", image).get("context"), str):
                 yield ("images", image, "context"), path
         for cloud in CLOUDS:
-            for kind in ("stacks", "charts", "functions"):
+            for kind in ("stacks", "manifests", "charts", "functions"):
                 for name, body in self.get("clouds", cloud, kind).items():
                     if isinstance(path := _mapping(body).get("path"), str):
                         yield ("clouds", cloud, kind, name, "path"), path
@@ -214,11 +291,21 @@ def _replaced(location: Location) -> _Replaced | None:
             ("clouds", _, "cluster")
             | ("clouds", _, "stacks", _, "variables", *_)
             | ("clouds", _, "charts", _, "values", *_)
+            | ("clouds", _, "manifests", _, "config" | "secrets" | "workloads", *_)
+            | ("clouds", _, "manifests", _, "external_secrets" | "csi_secrets", *_)
         ):
             return _Replaced.ALL
-        case ("images", _, "args", *_):
+        case ("images", _, "args" | "labels", *_):
             return _Replaced.IN_IMAGES
-        case ("environments", _, "variables", *_) | ("secrets", *_) | ("clouds", _, "charts", _, "namespace"):
+        case ("tests", _, "environment", *_):
+            return _Replaced.IN_TESTS
+        case (
+            ("environments", _, "variables", *_)
+            | ("secrets" | "signing", *_)
+            | ("clouds", _, "charts" | "manifests", _, "namespace")
+        ):
+            return _Replaced.NONE
+        case ("clouds", _, "charts", _, "repository" | "chart" | "version" | "connection"):
             return _Replaced.NONE
         case ("clouds", _, key, *_) if key in _FIXED:
             return _Replaced.NONE

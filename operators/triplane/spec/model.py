@@ -4,10 +4,26 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
+from triplane.spec.drift import Drift
 from triplane.spec.graph import order, waves
-from triplane.spec.values import AirflowName, DnsName, Duration, Name, SourcePath, Value
+from triplane.spec.manifests import Manifests
+from triplane.spec.values import (
+    AirflowName,
+    ChartRepository,
+    ChartVersion,
+    DnsName,
+    Duration,
+    ImagePlatform,
+    Name,
+    SigningKey,
+    SourcePath,
+    ToolPath,
+    Value,
+    ValuesFile,
+    VersionConstraint,
+)
 
 CLOUDS = ("aws", "gcp", "azure")
 
@@ -20,6 +36,9 @@ class Approval(Value):
     high: Annotated[int, Field(ge=1, le=10)] = 1
     critical: Annotated[int, Field(ge=1, le=10)] = 1
     expires: Duration = timedelta(hours=24)
+    """How long a decision holds."""
+    plan_max_age: Duration = timedelta(hours=24)
+    """How old a plan may be when it is applied."""
     requester_may_approve: bool = False
     approvers: Annotated[tuple[str, ...], Field(strict=False)] = ()
     """User names that may decide; empty means everybody who may answer in Airflow."""
@@ -38,6 +57,7 @@ class Approval(Value):
         return {
             "votes": {"low": self.low, "medium": self.medium, "high": self.high, "critical": self.critical},
             "expires": self.expires.total_seconds(),
+            "plan_max_age": self.plan_max_age.total_seconds(),
             "requester_may_approve": self.requester_may_approve,
             "approvers": list(self.approvers),
         }
@@ -66,13 +86,90 @@ class Secret(Value):
         return self
 
 
-class Image(Value):
-    """A container image, built once for all clouds."""
+Builder = Literal["auto", "buildah", "docker", "codebuild", "cloud_build", "acr_tasks"]
 
-    context: SourcePath
+
+class Image(Value):
+    """A container image, built once for all clouds; or one that others have built, taken by its digest."""
+
+    context: SourcePath = ""
+    """The folder that is built."""
+    reference: str | None = None
+    """Where the image of others is: ``registry/repository:tag``."""
+    digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
     dockerfile: SourcePath = "Dockerfile"
     """Relative to ``context``."""
     args: dict[str, str] = {}
+    labels: dict[str, str] = {}
+    """Beside those that say where it comes from."""
+    builder: Builder = "auto"
+    platforms: Annotated[tuple[ImagePlatform, ...], Field(strict=False)] = ()
+    """``linux/amd64``; empty is the builder's own."""
+
+    @model_validator(mode="after")
+    def _built_or_fetched(self) -> Self:
+        built = {"context", "dockerfile", "args", "labels"} & self.model_fields_set
+        if self.reference is None:
+            if not self.context or self.digest:
+                raise ValueError(
+                    "an image needs a 'context' to build, or the 'reference' and 'digest' of one"
+                )
+        elif built or self.digest is None:
+            raise ValueError(
+                f"an image with a 'reference' needs its 'digest'{' and no ' + min(built) if built else ''}"
+            )
+        return self
+
+
+class Signing(Value):
+    """How images are signed after they were pushed, with cosign."""
+
+    key: SigningKey
+    """Name of a secret with a private key of cosign, or a KMS URL: ``awskms:///alias/images``."""
+    password: Name | None = None
+    """Name of the secret with the password of that private key."""
+    transparency_log: bool = False
+    """Tell the public transparency log of Sigstore of each signature."""
+
+    @property
+    def in_kms(self) -> bool:
+        """Whether ``key`` is a URL."""
+        return "://" in self.key
+
+    @model_validator(mode="after")
+    def _password_of_a_secret(self) -> Self:
+        if self.in_kms and self.password:
+            raise ValueError("a key in a KMS has no 'password'")
+        return self
+
+
+class Tests(Value):
+    """Commands that must end well before anything is deployed; in the source, or in an image."""
+
+    commands: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    """Lines of a shell script, which ends at the first that fails."""
+    path: SourcePath = "."
+    """The folder of the source to run in."""
+    image: Name | None = None
+    runner: Literal["buildah", "docker", "kubernetes"] = "buildah"
+    """What runs the image."""
+    cloud: Literal["aws", "gcp", "azure"] | None = None
+    """Whose cluster, for ``kubernetes``."""
+    namespace: DnsName = "default"
+    report: str | None = None
+    """JUnit XML that the commands write; in the source a glob."""
+    environment: dict[str, str] = {}
+    timeout: Duration = timedelta(minutes=10)
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if (self.runner == "kubernetes") != (self.cloud is not None):
+            raise ValueError("'cloud' and 'runner: kubernetes' need each other")
+        if self.image is None and self.runner != "buildah":
+            raise ValueError(f"'runner: {self.runner}' needs an 'image' to run")
+        if self.image is not None and self.path != ".":
+            raise ValueError("tests run in a 'path' of the source or in an 'image', not in both")
+        return self
 
 
 class Stack(Value):
@@ -83,17 +180,64 @@ class Stack(Value):
     variables: dict[str, Any] = {}
     secrets: dict[str, Name] = {}
     """Terraform variable -> name of a secret."""
+    drift: Annotated[Drift, Field(default_factory=Drift)]
+    credential_lifetime: Duration = timedelta(minutes=15)
+    """How long the cloud's credentials must last when an apply begins."""
+
+
+class Terraform(Value):
+    """Which Terraform or OpenTofu plans and applies all stacks. What is left out, each worker says."""
+
+    binary: ToolPath | None = None
+    """``terraform``, ``tofu``, a path on the workers, or ``bundled``."""
+    required_version: VersionConstraint | None = None
+    """As in HCL: ``~> 1.9``."""
+    lock_timeout: Duration = timedelta(minutes=5)
+    """How long to wait for a state that somebody else has locked."""
+    init_timeout: Duration = timedelta(minutes=5)
+    command_timeout: Duration | None = None
+    """How long one call may take."""
+    stop_grace: Duration = timedelta(minutes=10)
+    """How long an interrupted call may take to save the state."""
+    max_plan_bytes: Annotated[int, Field(ge=1_000_000)] = 100_000_000
+    """How large a plan may be, as JSON."""
 
 
 class Chart(Value):
-    """A Helm release."""
+    """A Helm release: of a chart in the source (``path``), or of one in a repository."""
 
-    path: SourcePath
+    path: SourcePath | None = None
+    repository: ChartRepository | None = None
+    """``https://…``, or ``oci://…`` without the chart's name."""
+    chart: str | None = None
+    """Its name in the repository."""
+    version: ChartVersion | None = None
+    connection: AirflowName | None = None
+    """Airflow connection with the login for charts and their dependencies."""
     namespace: DnsName = "default"
     images: dict[str, Name] = {}
     """Key in the values -> image name; ``<key>.repository`` and ``<key>.digest`` are set."""
+    images_as: Literal["digest", "tag", "reference"] = "digest"
+    """How the chart is told the digest: see the guide."""
+    values_files: Annotated[tuple[ValuesFile, ...], Field(strict=False)] = ()
+    """Files of the source, later ones over earlier ones, ``values`` over them all."""
     values: dict[str, Any] = {}
+    crds: Literal["install", "update", "skip"] = "install"
+    test: bool = False
+    """Run the chart's tests after each change; a failing one rolls back."""
+    history_max: Annotated[int, Field(ge=2)] = 10
+    """Revisions that Helm keeps."""
     timeout: Duration = timedelta(minutes=5)
+    drift: Annotated[Drift, Field(default_factory=Drift)]
+
+    @model_validator(mode="after")
+    def _one_place(self) -> Self:
+        if self.path is not None:
+            if self.repository or self.chart or self.version:
+                raise ValueError("a chart has either 'path', or 'repository', 'chart' and 'version'")
+        elif not (self.repository and self.chart and self.version):
+            raise ValueError("a chart needs 'path', or all of 'repository', 'chart' and 'version'")
+        return self
 
 
 class Function(Value):
@@ -101,10 +245,11 @@ class Function(Value):
 
     name: str | None = None
     environment: dict[str, str] = {}
+    drift: Annotated[Drift, Field(default_factory=Drift)]
 
     def options(self) -> dict[str, str | int | float]:
         """What the target calls its options: all but name, code and environment; durations in seconds."""
-        code = {"name", "environment", "target", "path", "image"}
+        code = {"name", "environment", "target", "path", "image", "drift"}
         written = {key: getattr(self, key) for key in type(self).model_fields if key not in code}
         plain = {k: int(v.total_seconds()) if isinstance(v, timedelta) else v for k, v in written.items()}
         return {key: value for key, value in plain.items() if value is not None}
@@ -155,6 +300,22 @@ class AzureFunction(Function):
     """A path that must answer below 400 after a deployment."""
 
 
+class CodeBuild(Value):
+    """Where AWS CodeBuild builds images: a project of the account, and a bucket that its role may read."""
+
+    project: str
+    bucket: str
+
+
+class CloudBuild(Value):
+    """Where Google Cloud Build builds images."""
+
+    bucket: str | None = None
+    """For contexts and logs; default ``<project>_cloudbuild``."""
+    service_account: str | None = None
+    """Email of who builds; default is the project's own."""
+
+
 class S3State(Value):
     """Terraform state in S3, locked in DynamoDB, or by a lock file where no table is named."""
 
@@ -184,15 +345,36 @@ class Cloud(Value):
     """Host, and the path where the cloud has one: images go to ``<registry>/<image name>``."""
     cluster: str | None = None
     stacks: dict[Name, Stack] = {}
+    manifests: dict[DnsName, Manifests] = {}
     charts: dict[DnsName, Chart] = {}
+
+
+class Repositories(Value):
+    """Whether repositories of the registry are made where they are missing, and how."""
+
+    create: bool = False
+    immutable_tags: bool = False
+    """A tag stays with the image that it was first given to."""
+
+    def options(self) -> dict[str, bool] | None:
+        """How to make one, None where that is left to others."""
+        return self.model_dump(exclude={"create"}) if self.create else None
+
+
+class EcrRepositories(Repositories):
+    """The same in ECR."""
+
+    scan_on_push: bool = False
 
 
 class AwsCloud(Cloud):
     """Amazon Web Services."""
 
     connection: str = "aws_default"
+    repositories: Annotated[EcrRepositories, Field(default_factory=EcrRepositories)]
     region: str
     state: S3State | None = None
+    codebuild: CodeBuild | None = None
     functions: dict[DnsName, LambdaFunction] = {}
 
 
@@ -200,9 +382,11 @@ class GcpCloud(Cloud):
     """Google Cloud."""
 
     connection: str = "google_cloud_default"
+    repositories: Annotated[Repositories, Field(default_factory=Repositories)]
     project: str
     region: str
     state: GcsState | None = None
+    cloud_build: Annotated[CloudBuild, Field(default_factory=CloudBuild)]
     functions: dict[DnsName, CloudRunFunction] = {}
 
 
@@ -241,6 +425,11 @@ class Platform(Value):
     environments: Annotated[dict[Name, Environment], Field(min_length=1)]
     secrets: dict[Name, Secret] = {}
     images: dict[DnsName, Image] = {}
+    signing: Signing | None = None
+    tests: dict[Name, Tests] = {}
+    terraform: Annotated[Terraform, Field(default_factory=Terraform)]
+    policies: SourcePath | None = None
+    """A folder of Rego policies that every Terraform plan has to pass."""
     clouds: Clouds
 
     def cloud(self, name: str) -> AnyCloud:
@@ -260,6 +449,7 @@ class Platform(Value):
     def _addresses(self, name: str) -> Iterable[str]:
         cloud = self.cloud(name)
         yield from (f"{name}/stack/{stack}" for stack in self.stack_order(name))
+        yield from (f"{name}/manifests/{manifests}" for manifests in cloud.manifests)
         yield from (f"{name}/chart/{chart}" for chart in cloud.charts)
         yield from (f"{name}/function/{function}" for function in cloud.functions)
 
@@ -272,10 +462,12 @@ class Platform(Value):
         return waves(self._graph(cloud))
 
     def images_of(self, cloud: str) -> tuple[str, ...]:
-        """The images that the charts and functions of a cloud use, in the spec's order."""
+        """The images that the manifests, charts and functions of a cloud, and tests in its cluster, use, in order."""
         part = self.cloud(cloud)
         used = {image for chart in part.charts.values() for image in chart.images.values()}
+        used |= {image for manifests in part.manifests.values() for image in manifests.images.values()}
         used |= {f.image for f in part.functions.values() if isinstance(f, CloudRunFunction)}
+        used |= {test.image for test in self.tests.values() if test.image and test.cloud == cloud}
         return tuple(image for image in self.images if image in used)
 
     def _graph(self, cloud: str) -> Mapping[str, tuple[str, ...]]:

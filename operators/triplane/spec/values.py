@@ -16,6 +16,8 @@ from pydantic import (
 )
 from pydantic import WithJsonSchema as JsonSchema
 
+from triplane.core.errors import InputError
+
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 _DURATION = re.compile(r"(?:\d+[smhd])+")
 
@@ -50,6 +52,42 @@ def _inside(value: str) -> str:
     return str(path)
 
 
+def _values_file(value: str) -> str:
+    rest = value.replace("${environment}", "e")
+    if "$" in rest:
+        raise ValueError("the only reference that the name of a values file may hold is ${environment}")
+    _inside(rest)
+    return str(PurePosixPath(value))
+
+
+def _version(value: str) -> str:
+    if not re.fullmatch(r"v?\d+\.\d+\.\d+([-+][0-9A-Za-z.+-]+)?", value):
+        raise ValueError("write one version (1.2.3): with a range each plan might take another chart")
+    return value
+
+
+def _repository(value: str) -> str:
+    if not re.fullmatch(r"(https?|oci)://[^\s$@]+", value):
+        raise ValueError("a chart repository is https://… or oci://…; a login comes from 'connection'")
+    return value
+
+
+def _tool(value: str) -> str:
+    if not re.fullmatch(r"/[^\s$]+|[A-Za-z0-9][A-Za-z0-9._-]*", value):
+        raise ValueError("a program is named as on PATH (tofu) or by its absolute path on the workers")
+    return value
+
+
+def _constraint(value: str) -> str:
+    from triplane.core.constraints import parse
+
+    try:
+        parse(value)
+    except InputError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
 Duration = Annotated[
     timedelta,
     BeforeValidator(parse_duration),
@@ -62,6 +100,22 @@ DnsName = Annotated[str, StringConstraints(pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?
 AirflowName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*$")]
 """Names of Airflow Variables and connections that can be written as a reference."""
 SourcePath = Annotated[str, AfterValidator(_inside)]
+ValuesFile = Annotated[str, AfterValidator(_values_file)]
+"""A file of the source; ``${environment}`` in its name is replaced."""
+ChartVersion = Annotated[str, AfterValidator(_version)]
+ChartRepository = Annotated[str, AfterValidator(_repository)]
+ToolPath = Annotated[str, AfterValidator(_tool)]
+"""A program: its name on PATH, or an absolute path on the workers."""
+ImagePlatform = Annotated[str, StringConstraints(pattern=r"^[a-z]+/[a-z0-9]+(/v\d+)?$")]
+"""``linux/amd64``, ``linux/arm/v7``."""
+SigningKey = Annotated[
+    str,
+    StringConstraints(
+        pattern=r"^([a-z]([a-z0-9_-]*[a-z0-9])?|(awskms|gcpkms|azurekms|hashivault)://[^\s$]+)$"
+    ),
+]
+"""Name of a secret that holds a private key, or the URL of a key in a KMS."""
+VersionConstraint = Annotated[str, AfterValidator(_constraint)]
 
 
 class Value(BaseModel):

@@ -14,23 +14,36 @@ from pathlib import Path
 from typing import Any, Literal
 
 from triplane.core import change
+from triplane.core.errors import InputError
 from triplane.core.redact import Redactor
 
-ResourceAction = Literal["create", "update", "replace", "destroy", "read", "import", "forget"]
+ResourceAction = Literal[
+    "read", "create", "import", "move", "forget", "update", "invoke", "replace", "destroy"
+]
 
 SENSITIVE = "(sensitive)"
 UNKNOWN = "(known after apply)"
 VALUE_LENGTH = 80
 ATTRIBUTES_SHOWN = 8
+FORMAT_MAJOR = "1"
 SIGNS = {
+    "read": "<=",
     "create": "+",
+    "import": "&",
+    "move": "=>",
+    "forget": "x",
     "update": "~",
+    "invoke": ">",
     "replace": "-/+",
     "destroy": "-",
-    "read": "<=",
-    "import": "&",
-    "forget": "x",
 }
+"""From what hurts least to what hurts most."""
+REASONS = {
+    "replace_because_tainted": "it is tainted",
+    "replace_by_request": "its replacement was asked for",
+    "replace_by_triggers": "replace_triggered_by names what changes",
+}
+"""Why Terraform replaces what no attribute forces it to."""
 
 
 @dataclass(frozen=True)
@@ -47,17 +60,27 @@ class AttributeChange:
 
 @dataclass(frozen=True, kw_only=True)
 class ResourceChange:
-    """What a plan does to one resource instance. ``forced_by`` names the attributes that force a replace."""
+    """What a plan does to one resource instance, or one action that it invokes.
+
+    ``forced_by`` names the attributes that force a replace, ``reason`` is any other ground. ``moved_from`` is
+    the address it had before, ``import_id`` the id under which it is taken over from the cloud.
+    """
 
     address: str
     type: str
     action: ResourceAction
     attributes: tuple[AttributeChange, ...] = ()
     forced_by: tuple[str, ...] = ()
+    reason: str = ""
+    moved_from: str = ""
+    import_id: str = ""
 
     def line(self) -> str:
         """One line for people: ``~ aws_vpc.main: tags.Name "a" -> "b"``."""
         reasons = [f"{name} forces replacement" for name in self.forced_by]
+        reasons += [self.reason] if self.reason else []
+        reasons += [f"moved from {self.moved_from}"] if self.moved_from else []
+        reasons += [f"import {self.import_id}"] if self.import_id else []
         shown = [str(attribute) for attribute in self.attributes[:ATTRIBUTES_SHOWN]]
         if more := len(self.attributes) - len(shown):
             shown.append(f"{more} more attributes")
@@ -93,24 +116,22 @@ class Plan:
             return "update" if self.outputs else "none"
         if actions <= {"create", "import"}:
             return "create"
+        if actions <= {"move", "forget"}:
+            return "update"
         if actions == {"destroy"}:
             return "destroy"
         return "replace" if "replace" in actions else "update"
 
     def summary(self) -> str:
         """``3 to add, 1 to change``; ``no changes``."""
-        words = {"create": "add", "update": "change", "destroy": "destroy", "forget": "forget"}
-        words |= {"replace": "replace", "import": "import"}
+        words = {"create": "add", "update": "change", "destroy": "destroy", "replace": "replace"}
+        words |= {name: name for name in ("import", "move", "forget", "invoke")}
         counts = {name: sum(r.action == name for r in self.resources) for name in words}
         parts = [f"{count} to {words[name]}" for name, count in counts.items() if count]
         if not parts and self.outputs:
             names = len(self.outputs)
             parts = [f"{names} output{'s' if names > 1 else ''} to change"]
         return ", ".join(parts) or "no changes"
-
-    def lines(self) -> tuple[str, ...]:
-        """One line per change."""
-        return (*(item.line() for item in self.resources), *(item.line() for item in self.outputs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +140,8 @@ class State:
 
     lineage: str = ""
     serial: int = 0
-    resources: int = 0
+    addresses: frozenset[str] = frozenset()
+    """Of the managed resource instances."""
     outputs: Mapping[str, Any] = field(default_factory=dict, repr=False)
     sensitive: frozenset[str] = frozenset()
     """Names of the outputs that are sensitive."""
@@ -127,21 +149,35 @@ class State:
     @property
     def empty(self) -> bool:
         """Whether nothing is deployed."""
-        return self.resources == 0
+        return not self.addresses
 
     def __str__(self) -> str:
         return f"serial {self.serial} of lineage {self.lineage}" if self.lineage else "no state"
 
 
 def parse_plan(document: Mapping[str, Any], redact: Redactor | None = None) -> Plan:
-    """The plan that ``terraform show -json`` describes."""
+    """The plan that ``terraform show -json`` describes.
+
+    :raises InputError: it ended with an error, or is written in a format that is not known here
+    """
     redact = redact or Redactor()
+    version = str(document.get("format_version") or "none")
+    if version.partition(".")[0] != FORMAT_MAJOR:
+        raise InputError(
+            f"the plan is in format {version}, known is {FORMAT_MAJOR}.x: use a Terraform or OpenTofu that "
+            "writes it, or an airflow-provider-triplane that reads this one"
+        )
+    if document.get("errored"):
+        raise InputError(
+            "the plan ended with an error and is not complete: mend what Terraform said, plan again"
+        )
+    invoked = tuple(_invoked(item) for item in document.get("action_invocations") or [])
     return Plan(
-        resources=_resources(document.get("resource_changes") or [], redact),
+        resources=(*_resources(document.get("resource_changes") or [], redact), *invoked),
         outputs=tuple(
             OutputChange(name=name, action=action)
             for name, item in sorted((document.get("output_changes") or {}).items())
-            if (action := _action(item))
+            if (action := _action(item, f"output {name}"))
         ),
         drift=_resources(document.get("resource_drift") or [], redact),
     )
@@ -160,6 +196,8 @@ def sensitive_values(document: Mapping[str, Any]) -> set[str]:
     for item in (document.get("output_changes") or {}).values():
         for side in ("before", "after"):
             found |= _strings(item.get(side), item.get(f"{side}_sensitive"))
+    for item in document.get("action_invocations") or []:
+        found |= _strings(item.get("config_values"), item.get("config_sensitive"))
     declared = document.get("configuration", {}).get("root_module", {}).get("variables") or {}
     for name, item in (document.get("variables") or {}).items():
         found |= _strings(item.get("value"), declared.get(name, {}).get("sensitive"))
@@ -176,10 +214,19 @@ def parse_state(text: str) -> State:
     return State(
         lineage=document.get("lineage", ""),
         serial=document.get("serial", 0),
-        resources=len(resources),
+        addresses=frozenset(address for item in resources for address in _addresses(item)),
         outputs={name: output["value"] for name, output in outputs.items()},
         sensitive=frozenset(name for name, output in outputs.items() if output.get("sensitive")),
     )
+
+
+def _addresses(resource: Mapping[str, Any]) -> Iterator[str]:
+    module = f"{resource['module']}." if resource.get("module") else ""
+    base = f"{module}{resource['type']}.{resource['name']}"
+    for instance in resource.get("instances") or []:
+        key = instance.get("index_key")
+        if not instance.get("deposed"):
+            yield base if key is None else f"{base}[{json.dumps(key, ensure_ascii=False)}]"
 
 
 def planned_state(path: Path) -> State | None:
@@ -198,29 +245,59 @@ def planned_state(path: Path) -> State | None:
 def _resources(items: list[Mapping[str, Any]], redact: Redactor) -> tuple[ResourceChange, ...]:
     changes = []
     for item in items:
-        if not (action := _action(item["change"])):
-            continue
         changed = item["change"]
-        differs = tuple(_attributes(changed, redact)) if action in ("update", "replace") else ()
+        moved = item.get("previous_address") or ""
         address = item["address"] + (f" (deposed {item['deposed']})" if item.get("deposed") else "")
+        if not (action := _action(changed, address) or ("move" if moved else None)):
+            continue
+        differs = tuple(_attributes(changed, redact)) if action in ("update", "replace") else ()
         forced = tuple(_path(path) for path in changed.get("replace_paths") or [])
         changes.append(
             ResourceChange(
-                address=address, type=item["type"], action=action, attributes=differs, forced_by=forced
+                address=address,
+                type=item["type"],
+                action=action,
+                attributes=differs,
+                forced_by=forced,
+                reason=REASONS.get(item.get("action_reason", ""), ""),
+                moved_from=moved,
+                import_id=redact(_import_id(changed.get("importing"))),
             )
         )
     return tuple(changes)
 
 
-def _action(changed: Mapping[str, Any]) -> ResourceAction | None:
+def _invoked(item: Mapping[str, Any]) -> ResourceChange:
+    """An action of a provider (Terraform 1.14 on): what it does is in no plan."""
+    trigger = item.get("lifecycle_action_trigger") or {}
+    reason = (
+        f"{trigger.get('action_trigger_event')} of {trigger.get('triggering_resource_address')}"
+        if trigger
+        else ""
+    )
+    return ResourceChange(address=item["address"], type=item["type"], action="invoke", reason=reason)
+
+
+def _import_id(importing: Mapping[str, Any] | None) -> str:
+    """An id, or the attributes that identify a resource; what is imported need not name any."""
+    if importing is None:
+        return ""
+    identity = ", ".join(f"{name}={value}" for name, value in (importing.get("identity") or {}).items())
+    return str(importing.get("id") or identity or UNKNOWN)
+
+
+def _action(changed: Mapping[str, Any], address: str) -> ResourceAction | None:
     actions = changed["actions"]
-    if len(actions) == 2:
-        return "replace"
     if actions == ["no-op"]:
-        return "import" if changed.get("importing") else None
+        return None if changed.get("importing") is None else "import"
     names: dict[str, ResourceAction] = {"create": "create", "update": "update", "delete": "destroy"}
     names |= {"read": "read", "forget": "forget"}
-    return names[actions[0]]
+    if not actions or not set(actions) <= set(names):
+        raise InputError(
+            f"{address}: the plan would {' and '.join(actions) or 'do nothing known'}, and what that does is not "
+            "known here; use an airflow-provider-triplane that reads plans of this Terraform"
+        )
+    return "replace" if len(actions) > 1 else names[actions[0]]
 
 
 def _path(path: list[Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,10 @@ from triplane.terraform import risk as risks
 from triplane.terraform import workspace
 from triplane.terraform.backends import BackendConfig
 from triplane.terraform.cli import Terraform
+from triplane.terraform.drift import refreshed
 from triplane.terraform.plan import Plan, State, parse_plan, planned_state
+from triplane.terraform.policy import Verdict, evaluate
+from triplane.terraform.warm import slot
 
 SECRET_KINDS = ("variable.", "connection.")
 
@@ -32,11 +35,13 @@ class Planned:
     plan: Plan
     state: State
     changed: bool
+    verdict: Verdict = field(default_factory=Verdict)
+    """What the user's own policies say of it."""
 
     @property
     def risk(self) -> Risk:
-        """A change that Terraform sees and the plan's JSON does not show (a move) is low."""
-        return max(risks.risk(self.plan), Risk.LOW) if self.changed else Risk.NONE
+        """A change that Terraform sees and the plan's JSON does not show is low."""
+        return max(risks.risk(self.plan), self.verdict.risk, Risk.LOW) if self.changed else Risk.NONE
 
     @property
     def action(self) -> Action:
@@ -55,35 +60,53 @@ class Planned:
 
 @dataclass(frozen=True)
 class Stack:
-    """An initialized working copy. ``files`` is a private directory outside of it."""
+    """An initialized working copy. ``files`` is a private directory outside of it, ``policies`` a folder of
+    Rego files.
+    """
 
     terraform: Terraform
     files: Path
+    policies: Path | None = None
 
     @property
     def directory(self) -> Path:
         """Where Terraform runs."""
         return self.terraform.directory
 
-    def make_plan(
-        self, variables: Mapping[str, Any], *, destroy: bool = False, refresh_only: bool = False
-    ) -> Planned:
+    def make_plan(self, variables: Mapping[str, Any], *, destroy: bool = False) -> Planned:
         """Plan with ``variables``; secret ones are in the environment already."""
-        var_file = write_private(self.files / "variables.tfvars.json", json.dumps(dict(variables)))
         path = self.files / "new.tfplan"
-        changed = self.terraform.plan(path, var_file, destroy=destroy, refresh_only=refresh_only)
+        changed = self.terraform.plan(path, self._var_file(variables), destroy=destroy)
         path.chmod(0o600)
+        state = planned_state(path) or self.terraform.pull()
+        if not changed:
+            return Planned(path=path, plan=Plan(), state=state, changed=False)
         document = self.terraform.show(path)
-        return Planned(
-            path=path,
-            plan=parse_plan(document, self.terraform.redactor()),
-            state=planned_state(path) or self.terraform.pull(),
-            changed=changed,
-        )
+        plan = parse_plan(document, self.terraform.redactor())
+        return Planned(path=path, plan=plan, state=state, changed=True, verdict=self._verdict(document))
+
+    def _var_file(self, variables: Mapping[str, Any]) -> Path:
+        return write_private(self.files / "variables.tfvars.json", json.dumps(dict(variables)))
+
+    def look(self, variables: Mapping[str, Any]) -> Plan:
+        """Plan to compare code, state and real resources, without keeping the plan."""
+        path = self.files / "look.tfplan"
+        if not self.terraform.plan(path, self._var_file(variables)) and not refreshed(path):
+            return Plan()
+        return parse_plan(self.terraform.show(path), self.terraform.redactor())
+
+    def _verdict(self, document: Mapping[str, Any]) -> Verdict:
+        if self.policies is None:
+            return Verdict()
+        found = evaluate(document, self.policies)
+        redact = self.terraform.redactor()
+        return Verdict(tuple(redact(text) for text in found.denied), found.risk)
 
     def ceiling(self, state: State) -> Risk:
         """See :func:`triplane.terraform.risk.ceiling`."""
-        return risks.ceiling(workspace.resource_types(self.directory), empty=state.empty)
+        return risks.ceiling(
+            workspace.resource_types(self.directory, tofu=self.terraform.binary.tofu), empty=state.empty
+        )
 
     def keep(self, planned: Planned, store: ArtifactStore) -> dict[str, str]:
         """Put the saved plan, and the providers' lock file where there is one, into the store."""
@@ -101,12 +124,13 @@ class Source:
     """A stack's source: a folder, and the stack's place inside it.
 
     ``frozen`` is the digest of the frozen source that the folder was unpacked from, None for a folder of
-    the user's own.
+    the user's own. ``policies`` is a folder of Rego files inside the source.
     """
 
     root: Path
     stack: str
     frozen: str | None = None
+    policies: str | None = None
 
     def digest(self) -> str:
         """What an approval binds."""
@@ -120,24 +144,27 @@ class Source:
         *,
         lock: bytes | None = None,
     ) -> Iterator[Stack]:
-        """An initialized working copy, removed afterwards.
+        """An initialized working copy, kept for the next task (see :mod:`triplane.terraform.warm`).
 
         ``backend`` completes the HCL's backend block. A stack of the user's own without such a block keeps
         its state beside its source, as with Terraform itself. ``lock`` pins the providers.
         """
-        with private_dir() as base:
-            directory = workspace.copy_stack(self.root, self.stack, base / "source")
-            files = base / "files"
-            files.mkdir(mode=0o700)
+        workspace.check(self.root, self.stack)
+        place = self.frozen or [str(self.root), self.digest()]
+        with private_dir() as files, slot(self.root, self.stack, [place, self.stack, backend]) as warm:
+            policies = self.root / self.policies if self.policies else None
+            stack = Stack(terraform(warm.directory), files, policies)
+            tool = stack.terraform
             config = None
             if backend:
                 config = write_private(files / "backend.json", json.dumps(backend))
-            elif not workspace.has_backend(directory):
-                self._keep_state(directory)
-            if lock is not None:
-                (directory / workspace.LOCK_FILE).write_bytes(lock)
-            stack = Stack(terraform(directory), files)
-            stack.terraform.init(config)
+            elif not workspace.has_backend(warm.directory, tofu=tool.binary.tofu):
+                self._keep_state(warm.directory)
+            setup = [tool.binary.identity(), tool.required_version, tool.env.get("TF_CLI_CONFIG_FILE", "")]
+            if not warm.initialized(setup, lock):
+                warm.forget(lock)
+                tool.init(config)
+                warm.stamp(setup)
             yield stack
 
     def _keep_state(self, directory: Path) -> None:

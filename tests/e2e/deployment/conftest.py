@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from triplane.sandbox.airflow import AirflowApi, LocalAirflow
+from triplane.sandbox.airflow import AirflowApi, AirflowError, LocalAirflow
 from triplane.sandbox.runtime import Sandbox
 
 ROOT = Path(__file__).parents[3]
@@ -31,6 +31,7 @@ class Installation:
     def __init__(self, airflow: LocalAirflow, platform: PlatformCopy, sandbox: Sandbox) -> None:
         self.airflow = airflow
         self.platform = platform
+        self.spec = platform.spec.read_text()
         self.sandbox = sandbox
         self.alice: AirflowApi = airflow.api("alice")
         self.bob: AirflowApi = airflow.api("bob")
@@ -47,6 +48,33 @@ class Installation:
             assert answer.status_code == 200, answer.text
         return self.alice.wait("deploy", run_id)
 
+    def deploy_alone(self, cloud: str, **conf: Any) -> dict[str, Any]:
+        """A run of one cloud's DAG, asked for by alice and approved by bob if it asks: how it went."""
+        dag_id = f"deploy_{cloud}"
+        run_id = self.alice.trigger(dag_id, {"environment": "staging", **conf})
+        try:
+            questions = self.alice.wait_for_question(dag_id, run_id)
+        except AirflowError:
+            questions = []
+        for question in questions:
+            assert self.bob.answer(question, "Approve").status_code == 200
+        state = self.alice.wait(dag_id, run_id)
+        results = self.alice.xcom(dag_id, run_id, "record") if state == "success" else []
+        return {"run_id": run_id, "state": state, "question": next(iter(questions), None), "results": results}
+
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Olga, who runs the machine, clears a task and what follows."""
+        body = {
+            "dry_run": False,
+            "dag_run_id": run_id,
+            "task_ids": [task_id],
+            "include_downstream": True,
+            "only_failed": False,
+            "reset_dag_runs": True,
+        }
+        answer = self.olga.request("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
+        assert answer.status_code == 200, answer.text
+
     def rows(self, run_id: str) -> dict[tuple[str, str], dict[str, Any]]:
         """The report, by cloud and component."""
         found = self.alice.xcom("deploy", run_id, "report", "rows")
@@ -62,7 +90,7 @@ class Installation:
         return self.alice.logs(dag_id, run_id, task_id, attempt=tries)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
     home = tmp_path_factory.mktemp("installation")
     platform = PlatformCopy(home / "platform")
@@ -85,7 +113,7 @@ def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
         airflow.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def deployed(installation: Installation) -> str:
     """The id of a parent run that deployed everything."""
     run_id = installation.start()

@@ -117,7 +117,7 @@ def test_an_approval_xcom_made_by_hand_applies_nothing(
         "earlier one edited": {**genuine, "change_sets": change_sets, "run_id": pending},
     }[kind]
     _put_xcom(installation.olga, pending, forged)
-    _clear(installation, "deploy", pending, "apply.aws")
+    installation.clear("deploy", pending, "apply.aws")
     assert installation.alice.wait("deploy", pending) == "failed"
     log = installation.log("deploy_aws", f"{pending}.aws.apply", "authorize")
     assert any(reason in log for reason in ("no signed decision", "signature", "not for sha256:"))
@@ -161,7 +161,7 @@ def test_a_chart_that_fails_is_rolled_back_and_named(installation: Installation,
     assert installation.approve(run_id) == "failed"
     rows = installation.rows(run_id)
     assert rows["aws", "chart/ingest"]["state"] == "rolled_back"
-    assert rows["aws", "chart/ingest"]["version"] == "2"
+    assert rows["aws", "chart/ingest"]["version"] == "4", "3 failed, and 4 has the content of 2"
     assert {row["state"] for (cloud, _), row in rows.items() if cloud != "aws"} <= {"deployed", "unchanged"}
     log = installation.log("deploy", run_id, "report")
     assert "aws: chart/ingest rolled_back" in log
@@ -232,16 +232,3 @@ def _put_xcom(api: AirflowApi, run_id: str, value: Any) -> None:
     if answer.status_code == 409:
         answer = api.request("PATCH", f"{path}/return_value", json={"value": value, "map_index": 0})
     assert answer.status_code in (200, 201), answer.text
-
-
-def _clear(installation: Installation, dag_id: str, run_id: str, task_id: str) -> None:
-    body = {
-        "dry_run": False,
-        "dag_run_id": run_id,
-        "task_ids": [task_id],
-        "include_downstream": True,
-        "only_failed": False,
-        "reset_dag_runs": True,
-    }
-    answer = installation.olga.request("POST", f"/dags/{dag_id}/clearTaskInstances", json=body)
-    assert answer.status_code == 200, answer.text

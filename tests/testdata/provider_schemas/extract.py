@@ -1,6 +1,6 @@
 """Extracts resource schemas of the real Terraform providers from the @cdktf npm packages.
 
-usage: extract.py DIRECTORY-WITH-UNPACKED-PACKAGES   (see README.md; writes the JSON files beside this script)
+usage: extract.py DIRECTORY-WITH-UNPACKED-PACKAGES   (see README.md; writes the files beside this script)
 """
 
 import base64
@@ -99,7 +99,19 @@ def field(code: str, name: str, flags: tuple[str, str, str], text: str) -> objec
     return " ".join([*words, kind_name])
 
 
+def types(root: Path) -> list[str]:
+    """Every resource type of the providers; what is read only has a folder of its own in a package."""
+    return sorted(
+        name
+        for provider in RESOURCES
+        for module in (root / provider / "package" / "lib").glob("*/index.js")
+        if module.parent.name != "provider" and not module.parent.name.startswith(f"data-{provider}-")
+        for name in re.findall(r'tfResourceType = "([a-z0-9_]+)"', module.read_text())
+    )
+
+
 def main(root: Path) -> None:
+    Path(__file__).with_name("types.txt").write_text("\n".join(types(root)) + "\n")
     for provider, resources in RESOURCES.items():
         package = root / provider / "package"
         meta = json.loads((package / "package.json").read_text())["cdktf"]["provider"]

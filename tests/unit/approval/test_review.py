@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from triplane.approval import review
 from triplane.core.approval import Policy
 from triplane.core.change import ChangeSet, ComponentChange, Risk
@@ -9,7 +17,7 @@ from triplane.core.change import ChangeSet, ComponentChange, Risk
 
 def change_set(cloud: str, *changes: ComponentChange) -> ChangeSet:
     return ChangeSet(
-        platform="shop", environment="prod", cloud=cloud, revision="abc", source="s", spec="t",
+        platform="shop", environment="prod", cloud=cloud, asked="main", revision="abc", planned_at="2026-01-01T00:00:00+00:00", source="s", spec="t",
         policy=Policy(votes={"high": 2}, expires=7200).to_json(), changes=changes,
     )  # fmt: skip
 
@@ -26,12 +34,31 @@ def test_it_shows_every_cloud_with_digest_risk_and_changes() -> None:
     gcp = change_set("gcp", change("gcp/chart/x", Risk.NONE))
     assert review.subject([aws, gcp]) == "shop to prod (AWS, Google Cloud): 1 changes, risk high"
     text = review.body([aws, gcp], "alice")
-    assert "Asked for by **alice**" in text
+    assert "Deploy revision `abc`, asked for by **alice**" in text
     assert "2 approval(s) needed; a decision holds for 2 h." in text
     assert aws.digest in text
     assert gcp.digest in text
     assert "-/+ aws_vpc.main" in text
     assert "Unchanged: aws/chart/x" in text
+
+
+def test_what_the_tests_said_is_told_once() -> None:
+    said = ({"name": "unit", "text": "41 of 42 tests passed, 1 skipped"}, {"name": "smoke", "text": "a `b`"})
+    aws, gcp = (replace(change_set(cloud), tests=said) for cloud in ("aws", "gcp"))
+    text = review.body([aws, gcp], "alice")
+    assert text.count("Tests:\n\n- unit: 41 of 42 tests passed, 1 skipped\n- smoke: a 'b'\n\n## AWS") == 1
+    assert "Tests:" not in review.body([change_set("aws")], "alice")
+    assert aws.digest != change_set("aws").digest
+    assert ChangeSet.from_json(aws.to_json()) == aws
+
+
+def test_a_reviewer_sees_that_it_destroys_or_goes_back() -> None:
+    made = change_set("aws", change("aws/stack/network", Risk.CRITICAL, "- aws_vpc.main"))
+    destroy, rollback = replace(made, intent="destroy"), replace(made, intent="rollback")
+    assert review.subject([destroy]) == "Destroy shop in prod (AWS): 1 changes, risk critical"
+    assert review.subject([rollback]) == "Roll back shop in prod (AWS): 1 changes, risk critical"
+    assert "**Destroy** what is deployed of revision `abc`" in review.body([destroy], "alice")
+    assert "**Roll back** to revision `abc`" in review.body([rollback], "alice")
 
 
 def test_a_change_cannot_break_out_of_its_block() -> None:
@@ -47,6 +74,108 @@ def test_many_lines_are_cut_and_counted() -> None:
     text = review.body([change_set("aws", change("aws/stack/n", Risk.LOW, *lines))], "a")
     assert "... and 470 more" in text
     assert len(text.splitlines()) < 60
+
+
+ACTIONS = st.sampled_from(["-/+", "-", "+", "~", "=>", "!", "<="])
+COMPONENT = st.tuples(
+    st.lists(st.tuples(ACTIONS, st.integers(1, 2000)), max_size=60),
+    st.integers(1, 500),
+    st.sampled_from([Risk.LOW, Risk.MEDIUM, Risk.HIGH, Risk.CRITICAL]),
+    st.lists(st.just("no public buckets"), max_size=2),
+)
+
+
+def component(address: str, risk: Risk, lines: list[str], denied: list[str]) -> ComponentChange:
+    return ComponentChange(
+        address=address, action="update", risk=risk, summary="s" * 999, lines=tuple(lines), denied=tuple(denied)
+    )  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(COMPONENT, min_size=1, max_size=90))
+def test_any_change_sets_fit_and_what_matters_comes_first(drawn: list[Any]) -> None:
+    changes = [
+        component(f"aws/stack/s{n}", risk, [f"{sign} r{i} " + "x" * width for i, (sign, width) in enumerate(lines)] * times, denied)
+        for n, (lines, times, risk, denied) in enumerate(drawn)
+    ]  # fmt: skip
+    sets = [change_set(cloud, *changes[i::3]) for i, cloud in enumerate(("aws", "gcp", "azure"))]
+    text = review.body(sets, "alice")
+    assert len(text) < 63_000
+    assert len(text.splitlines()) < 800
+    for block in re.findall(r"```text\n(.*?)\n```", text, re.S):
+        lines = block.splitlines()
+        urgent = [line.startswith(review.URGENT) for line in lines if not line.startswith("... ")]
+        assert urgent == sorted(urgent, reverse=True)
+        denied = [line.startswith("! denied") for line in lines]
+        assert denied == sorted(denied, reverse=True)
+    for section in text.split("\n## ")[1:]:
+        order = [Risk.parse(name) for name in re.findall(r"^\*\*.*?: update, risk (\w+)\.", section, re.M)]
+        marked = [f"**{change.address}**" for change in changes if change.denied]
+        refused = [
+            any(line.startswith(mark) for mark in marked)
+            for line in section.splitlines()
+            if line.startswith("**")
+        ]
+        assert refused == sorted(refused, reverse=True)
+        assert order == sorted(order[: sum(refused)], reverse=True) + sorted(
+            order[sum(refused) :], reverse=True
+        )
+
+
+def stacks(count: int, lines: Callable[[int], list[str]]) -> list[ChangeSet]:
+    changes = [component(f"aws/stack/s{n}", Risk.HIGH, lines(n), []) for n in range(count)]
+    return [change_set(cloud, *changes[i::3]) for i, cloud in enumerate(("aws", "gcp", "azure"))]
+
+
+def shown_and_counted(text: str) -> tuple[list[str], int, int]:
+    lines = [line for block in re.findall(r"```text\n(.*?)\n```", text, re.S) for line in block.splitlines()]
+    more = [re.fullmatch(r"\.\.\. and (\d+) more(?:, (\d+) of them urgent)?", line) for line in lines]
+    counts = [(int(found[1]), int(found[2] or 0)) for found in more if found]
+    shown = [line for line, found in zip(lines, more, strict=True) if not found]
+    return shown, sum(all_ for all_, _ in counts), sum(worse for _, worse in counts)
+
+
+def test_12_stacks_of_500_changes_are_a_few_pages() -> None:
+    destroyed = {3: 20, 7: 5}
+    sets = stacks(12, lambda n: [f"+ aws_route53_record.r[{i}]" for i in range(500 - destroyed.get(n, 0))]
+                  + [f"- aws_instance.i{n}[{i}]" for i in range(destroyed.get(n, 0))])  # fmt: skip
+    text = review.body(sets, "alice")
+    shown, hidden, urgent = shown_and_counted(text)
+    assert len(text.splitlines()) < 260
+    assert len(text) < 20_000
+    assert len([line for line in shown if line.startswith("- ")]) == 25
+    assert (len(shown) + hidden, urgent) == (6000, 0)
+    assert all(f"aws/stack/s{n}**" in text for n in range(12))
+
+
+def test_when_everything_is_destroyed_every_stack_says_how_much() -> None:
+    sets = stacks(12, lambda n: [f"- aws_instance.i[{i}]" for i in range(495)] + ["+ aws_iam_role.new"] * 5)
+    shown, hidden, urgent = shown_and_counted(review.body(sets, "alice"))
+    assert len(shown) + hidden == 6000
+    assert sum(line.startswith("- ") for line in shown) + urgent == 12 * 495
+    assert sum(line.startswith("+ ") for line in shown) >= 12 * 3
+
+
+def test_what_a_policy_denies_is_the_first_line_of_all() -> None:
+    quiet = component("aws/stack/quiet", Risk.LOW, ["+ aws_vpc.a"], ["no VPC on Fridays"])
+    loud = component("aws/stack/loud", Risk.CRITICAL, ["! aws_db.d: its data is lost", "- aws_db.d"], [])
+    text = review.body([change_set("aws", loud, quiet)], "alice")
+    assert re.findall(r"^(?:\*\*\S+\*\*|[!+-] .*)", text, re.M) == [
+        "**aws/stack/quiet**", "! denied by policy: no VPC on Fridays", "+ aws_vpc.a",
+        "**aws/stack/loud**", "! aws_db.d: its data is lost", "- aws_db.d",
+    ]  # fmt: skip
+
+
+def test_a_thousand_components_are_counted() -> None:
+    changes = [component(f"aws/stack/s{n}", Risk.LOW, ["+ aws_vpc.a"], []) for n in range(999)]
+    changes.append(component("aws/stack/last", Risk.CRITICAL, ["- aws_db_instance.d"], []))
+    unchanged = [change(f"aws/chart/c{n}", Risk.NONE) for n in range(300)]
+    text = review.body([change_set("aws", *changes, *unchanged)], "alice")
+    assert text.index("- aws_db_instance.d") < text.index("+ aws_vpc.a")
+    assert "Changed too, risk low at most: aws/stack/s49, " in text
+    assert ", 930 more\n" in text
+    assert ", 280 more\n" in text
+    assert len(text) < 40_000
 
 
 def test_the_digest_covers_every_cloud() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from triplane.core.approval import Decision, Policy, check_keys, verify
 from triplane.core.change import ChangeSet, ComponentChange, Risk
-from triplane.core.errors import InputError, RefusedError
+from triplane.core.errors import InputError, RefusedError, StaleError
 from triplane.core.runs import apply_run_id
 
 KEY, OTHER = "k" * 32, "o" * 32
@@ -26,7 +26,7 @@ def change_set(risk: Risk = Risk.LOW, **policy: Any) -> ChangeSet:
         binds={"plan": "1"},
     )
     return ChangeSet(
-        platform="p", environment="prod", cloud="aws", revision="r", source="s", spec="t",
+        platform="p", environment="prod", cloud="aws", asked="main", revision="r", planned_at=NOW.isoformat(), source="s", spec="t",
         policy=Policy(**policy).to_json(), changes=(change,),
     )  # fmt: skip
 
@@ -56,6 +56,19 @@ def test_a_decision_holds_for_the_child_and_for_its_own_run() -> None:
     check(target, decision(target), dag="deploy", run="r1")
     again = Decision.from_json(decision(target).to_json())
     verify(target, [again], keys=[OTHER, KEY], dag_id="deploy", run_id="r1", now=NOW)
+
+
+def test_a_plan_has_an_age() -> None:
+    target = change_set(plan_max_age=3600)
+    given = decision(target, expires_at=(NOW + timedelta(days=9)).isoformat())
+    check(target, given, now=NOW + timedelta(minutes=59))
+    with pytest.raises(
+        StaleError, match=r"30\.0 hours ago; the environment's policy lets a plan be applied for 60 minutes"
+    ):
+        check(target, given, now=NOW + timedelta(hours=30))
+    nothing = change_set(Risk.NONE, plan_max_age=3600)
+    with pytest.raises(StaleError, match="prod: this was planned"):
+        check(nothing, now=NOW + timedelta(hours=30))
 
 
 @pytest.mark.parametrize(

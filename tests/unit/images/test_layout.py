@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from cryptography.fernet import Fernet
 from triplane.core.digest import canonical_json, digest
 from triplane.core.errors import InputError, RefusedError
 from triplane.core.store import ArtifactStore
-from triplane.images.layout import complete, find_key, keep, put_key, restore
+from triplane.images.layout import complete, find_key, keep, put_key, restore, sort_platforms
 
 
 @pytest.fixture
@@ -113,3 +114,23 @@ def test_the_record_of_another_key_is_refused(store: ArtifactStore, tmp_path: Pa
     other.write_bytes(record.read_bytes())
     with pytest.raises(RefusedError, match="another image's record"):
         find_key("k2", store)
+
+
+def test_the_order_in_which_platforms_are_done_does_not_matter(tmp_path: Path, store: ArtifactStore) -> None:
+    found = []
+    for number, architectures in enumerate((("amd64", "arm64"), ("arm64", "amd64"))):
+        layout = tmp_path / str(number)
+        images = []
+        for architecture in architectures:
+            alone = tmp_path / f"{number}-{architecture}"
+            image = make(alone, architecture.encode())
+            shutil.copytree(alone, layout, dirs_exist_ok=True)
+            images.append({"digest": image, "platform": {"architecture": architecture, "os": "linux"}})
+        index = canonical_json({"schemaVersion": 2, "manifests": images})
+        (layout / "blobs/sha256" / digest(index).removeprefix("sha256:")).write_bytes(index)
+        entry = {"digest": digest(index), "size": len(index)}
+        (layout / "index.json").write_bytes(canonical_json({"schemaVersion": 2, "manifests": [entry]}))
+        sort_platforms(layout)
+        found.append(keep(layout, store))
+    assert found[0] == found[1]
+    assert complete(found[0], store)

@@ -1,44 +1,26 @@
 from __future__ import annotations
 
-import base64
-import json
-import stat
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from triplane.core.errors import ToolError
 from triplane.images.reference import Reference
-from triplane.images.registries import (
-    ensure_ecr_repository,
-    inspect_args,
-    is_transient,
-    push_args,
-    write_auth,
-)
+from triplane.images.registries import fetch_args, inspect_args, is_absent, is_transient, push_args
 
 REFERENCE = Reference.parse("x.io/a:t")
 
 
 def test_arguments() -> None:
-    auth = Path("/s/auth.json")
-    assert inspect_args(REFERENCE, auth) == (
-        *("skopeo", "inspect", "--raw", "--authfile", "/s/auth.json", "docker://x.io/a:t"),
-    )
+    auth = ("--authfile", "/s/auth.json")
+    copy = ("skopeo", "copy", "--all", "--preserve-digests", "--retry-times", "2")
+    assert inspect_args(REFERENCE, auth) == ("skopeo", "inspect", "--raw", *auth, "docker://x.io/a:t")
     assert inspect_args(REFERENCE, None)[3] == "--no-creds"
-    assert push_args(Path("/l"), REFERENCE, auth) == (
-        *("skopeo", "copy", "--all", "--preserve-digests", "--retry-times", "2"),
-        *("--authfile", "/s/auth.json", "oci:/l", "docker://x.io/a:t"),
-    )
+    assert inspect_args(REFERENCE, ())[3] == "docker://x.io/a:t"
+    assert push_args(Path("/l"), REFERENCE, auth) == (*copy, *auth, "oci:/l", "docker://x.io/a:t")
     assert "--dest-no-creds" in push_args(Path("/l"), REFERENCE, None)
-
-
-def test_the_login_is_in_a_private_file(tmp_path: Path) -> None:
-    path = write_auth(tmp_path / "auth.json", "x.io", "me", "pass:word")
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    auth = json.loads(path.read_text())["auths"]["x.io"]["auth"]
-    assert base64.b64decode(auth) == b"me:pass:word"
+    assert fetch_args(REFERENCE, Path("/l"), ()) == (*copy, "docker://x.io/a:t", "oci:/l")
+    assert "--src-no-creds" in fetch_args(REFERENCE, Path("/l"), None)
 
 
 @pytest.mark.parametrize(
@@ -57,31 +39,23 @@ def test_what_may_pass(stderr: str, transient: bool) -> None:
     assert is_transient(ToolError(("skopeo", "copy"), 1, stderr)) is transient
 
 
-class FakeEcr:
-    class exceptions:
-        class RepositoryNotFoundException(Exception):
-            pass
-
-        class RepositoryAlreadyExistsException(Exception):
-            pass
-
-    def __init__(self, there: bool, race: bool = False) -> None:
-        self.there, self.race, self.created = there, race, []  # type: ignore[var-annotated]
-
-    def describe_repositories(self, **kwargs: Any) -> None:
-        if not self.there:
-            raise self.exceptions.RepositoryNotFoundException
-
-    def create_repository(self, repositoryName: str) -> None:
-        if self.race:
-            raise self.exceptions.RepositoryAlreadyExistsException
-        self.created.append(repositoryName)
-
-
 @pytest.mark.parametrize(
-    ("there", "race", "created"), [(True, False, []), (False, False, ["r"]), (False, True, [])]
+    ("stderr", "absent"),
+    [
+        ("reading manifest 1 in x.io/a: manifest unknown", True),
+        ("reading manifest 1 in x.io/a: MANIFEST_UNKNOWN: manifest unknown; map[Tag:1]", True),
+        ("reading manifest 1 in x.io/a: name unknown: The repository with name 'a' does not exist", True),
+        ("reading manifest 1 in x.io/a: unknown: artifact a:1 not found", True),
+        ('reading manifest 1 in x.io/a: unknown: Repository "a" not found', True),
+        ("reading manifest 1 in x.io/a: StatusCode: 404, 404 page not found", True),
+        (
+            'Error parsing image name "docker://x.io/a:1": getting username and password: error getting credentials - '
+            'err: exec: "docker-credential-ecr-login": executable file not found in $PATH, out: ``',
+            False,
+        ),
+        ("getting username and password: credentials not found in native keychain", False),
+        ("reading manifest 1 in x.io/a: unauthorized: authentication required", False),
+    ],
 )
-def test_a_missing_ecr_repository_is_created(there: bool, race: bool, created: list[str]) -> None:
-    client = FakeEcr(there, race)
-    ensure_ecr_repository(client, "r", lambda line: None)
-    assert client.created == created
+def test_what_is_not_there(stderr: str, absent: bool) -> None:
+    assert is_absent(ToolError(("skopeo", "inspect"), 1, stderr)) is absent

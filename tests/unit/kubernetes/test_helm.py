@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,9 +27,11 @@ def test_upgrade_argv(major: int, flag: str) -> None:
     assert helm.upgrade_args(upgrade(), major) == (
         "upgrade", "ingest", "/charts/service", "--install",
         "--namespace", "streaming", "--create-namespace",
-        "--values", "/v.json", "--description", "why",
-        "--wait", "--timeout", "90s", flag,
+        "--reset-values", "--values", "/v.json", "--description", "why", "--history-max", "10",
+        "--wait", "--wait-for-jobs", "--timeout", "90s", flag,
     )  # fmt: skip
+    over = helm.upgrade_args(replace(upgrade(), over_hands=True), major)
+    assert ({"--server-side=true", "--force-conflicts"} <= set(over)) == (major == 4)
 
 
 def test_other_argv() -> None:
@@ -38,7 +41,7 @@ def test_other_argv() -> None:
         "get", "values", "ingest", *where, "--revision", "3", "--output", "json",
     )  # fmt: skip
     assert helm.rollback_args(RELEASE, 3, 60) == (
-        "rollback", "ingest", "3", *where, "--wait", "--timeout", "60s",
+        "rollback", "ingest", "3", *where, "--wait", "--wait-for-jobs", "--timeout", "60s",
     )  # fmt: skip
     assert helm.uninstall_args(RELEASE, 60) == (
         "uninstall", "ingest", *where, "--ignore-not-found", "--wait", "--timeout", "60s",
@@ -75,6 +78,12 @@ def observed(*statuses: str, description: str = OURS, values: dict[str, object] 
 )
 def test_decide(state: Observed, abandoned: bool, action: Action) -> None:
     assert decide(state, WANTED, abandoned=lambda revision: abandoned) == action
+
+
+@pytest.mark.parametrize(("drifted", "kind"), [(None, "keep"), (1, "upgrade"), (2, "keep")])
+def test_what_was_changed_by_hand_is_applied_again_once(drifted: int | None, kind: str) -> None:
+    found = decide(observed("deployed"), WANTED, abandoned=lambda revision: False, drifted=drifted)
+    assert found.kind == kind
 
 
 def test_a_rollback_counts_as_what_it_went_back_to() -> None:

@@ -26,12 +26,14 @@ def pod(uid: str, owner: str, image_id: str, reason: str = "") -> dict[str, Any]
         "ready": not reason,
     }
     container["state"] = {"waiting": {"reason": reason, "message": "no"}} if reason else {"running": {}}
-    return item("Pod", uid, owner, status={"containerStatuses": [container]})
+    spec = {"containers": [{"name": "service", "image": "r/i:1"}]}
+    return item("Pod", uid, owner, spec=spec, status={"containerStatuses": [container]})
 
 
-def deployment(ready: int, updated: int) -> dict[str, Any]:
+def deployment(ready: int, updated: int, replicas: int = 1) -> dict[str, Any]:
     status = {"readyReplicas": ready, "updatedReplicas": updated}
-    return item("Deployment", "d", spec={"replicas": 1}, status=status)
+    template = {"spec": {"containers": [{"name": "service", "image": "r/i:1"}]}}
+    return item("Deployment", "d", spec={"replicas": replicas, "template": template}, status=status)
 
 
 def test_argv() -> None:
@@ -65,6 +67,25 @@ def test_serving_says_what_is_wrong() -> None:
         "deployment d: 1 of 1 ready, 0 up to date",
         "pod q, container service: ImagePullBackOff no",
     )
+
+
+def test_injected_containers_do_not_count_and_what_is_named_by_its_digest_runs_that() -> None:
+    found = pod("p", "rs", f"host/i@{A}")
+    found["spec"]["containers"] = [
+        {"name": "service", "image": f"host/i@{B}"},
+        {"name": "sidecar", "image": f"host/mesh@{A}"},
+    ]
+    (own,) = found["status"]["containerStatuses"]
+    found["status"]["containerStatuses"].append({**own, "name": "sidecar"})
+    objects = [deployment(1, 1), item("ReplicaSet", "rs", "d"), found]
+    assert serving(objects, "ingest").digests == {"service": frozenset({B})}
+
+
+def test_a_release_without_pods_is_the_same_everywhere() -> None:
+    none = serving([deployment(0, 0, replicas=0)], "ingest")
+    assert not none.wanted
+    assert same_everywhere("ingest", {"aws": none, "gcp": serving([], "ingest")}) == {"aws": {}, "gcp": {}}
+    assert same_everywhere("ingest", {"aws": same(A), "gcp": none})["aws"] == {"service": A}
 
 
 def same(digest: str, *problems: str) -> Serving:

@@ -8,7 +8,7 @@ from triplane.core.change import Risk
 from triplane.core.errors import InputError
 from triplane.core.redact import Redactor
 from triplane.kubernetes.helm import Observed, Release, Revision, record
-from triplane.kubernetes.plan import Image, Written, plan
+from triplane.kubernetes.plan import Image, Written, plan, with_drift
 
 A, B, CHART = ("sha256:" + letter * 64 for letter in "abc")
 SECRET = "hunter2-hunter2"
@@ -122,3 +122,26 @@ def test_images_are_put_where_their_key_says() -> None:
 def test_an_image_must_be_pinned(text: str) -> None:
     with pytest.raises(InputError, match="not pinned"):
         Image.parse(text)
+
+
+def test_what_was_changed_by_hand_is_put_back() -> None:
+    unchanged = change(written(), serving(written()))
+    assert with_drift(unchanged, []) == unchanged
+    attribute = {"name": "spec.replicas", "before": "2", "after": "5"}
+    found = [
+        {"address": "deployment n/api", "action": "update", "attributes": [attribute]},
+        {"address": "service n/api", "action": "delete", "attributes": []},
+    ]
+    repaired = with_drift(unchanged, found)
+    assert (repaired.action, repaired.risk, repaired.summary) == (
+        "update",
+        Risk.MEDIUM,
+        "put back what was changed by hand in 2 objects",
+    )
+    assert repaired.lines == (
+        "! deployment n/api was changed by hand",
+        "    ~ spec.replicas: 5 -> 2",
+        "! service n/api was deleted by hand",
+    )
+    assert str(repaired.binds["drifted"]).startswith("sha256:")
+    assert with_drift(unchanged, found[:1]).binds["drifted"] != repaired.binds["drifted"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,10 +16,12 @@ from triplane import settings
 from triplane.core.approval import Decision, Policy
 from triplane.core.change import ComponentChange, Risk
 from triplane.core.errors import RefusedError
+from triplane.core.git import commit, git
 from triplane.rollout.operators import AuthorizeOperator, ChangeSetOperator, RecordOperator
 
 KEY = "k" * 40
-FROZEN = {"source": "sha256:" + "1" * 64, "spec": "sha256:" + "2" * 64, "revision": "abc"}
+IDENTITY = ("-c", "user.name=alice", "-c", "user.email=alice@example.com")
+FROZEN: dict[str, str] = {}
 
 
 class Instance:
@@ -37,7 +40,7 @@ class Instance:
 
 def context(dag_id: str, run_id: str, instance: Instance | None = None) -> Any:
     return {
-        "dag_run": SimpleNamespace(dag_id=dag_id, run_id=run_id),
+        "dag_run": SimpleNamespace(dag_id=dag_id, run_id=run_id, run_after=datetime.now(UTC)),
         "task_instance": instance or Instance(),
     }
 
@@ -47,6 +50,7 @@ def _configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
     monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
     monkeypatch.setenv("AIRFLOW__TRIPLANE__SIGNING_KEY", KEY)
+    FROZEN.update(source="sha256:" + "1" * 64, spec="sha256:" + "2" * 64, revision="abc", asked="main")
 
 
 def plan(risk: Risk = Risk.LOW) -> dict[str, Any]:
@@ -59,7 +63,9 @@ def plan(risk: Risk = Risk.LOW) -> dict[str, Any]:
     ).to_json()
 
 
-def make_change_set(*plans: dict[str, Any], ask: bool = True, **policy: Any) -> tuple[str, list[int]]:
+def make_change_set(
+    *plans: dict[str, Any], ask: bool = True, tests: Any = None, action: str = "deploy", **policy: Any
+) -> tuple[str, list[int]]:
     instance = Instance()
     operator = ChangeSetOperator(
         task_id="change_set",
@@ -73,6 +79,8 @@ def make_change_set(*plans: dict[str, Any], ask: bool = True, **policy: Any) -> 
         ],
         policies={"prod": Policy(**policy).to_json()},
         ask=ask,
+        tests=tests,
+        action=action,
     )
     asked = operator.execute(context("deploy_aws", "r1.aws.plan", instance))
     change_sets = instance.pushed["change_sets"]
@@ -97,7 +105,13 @@ def decision(digest: str, **changes: Any) -> dict[str, Any]:
 
 
 def authorize(
-    digest: Any, xcom: Any, *, action: str = "apply", run_id: str = "r1.aws.apply", **approved: Any
+    digest: Any,
+    xcom: Any,
+    *,
+    action: str = "apply",
+    run_id: str = "r1.aws.apply",
+    built: Mapping[str, str] | None = None,
+    **approved: Any,
 ) -> Any:
     operator = AuthorizeOperator(
         task_id="authorize",
@@ -106,9 +120,11 @@ def authorize(
         action=action,
         change_sets={"aws": digest},
         approved={"change_set": digest, "dag_id": "deploy", "run_id": "r1", **approved},
+        **(built or {}),
     )
     instance = Instance({("deploy", "r1", "approval", 0): xcom})
-    return operator.execute(context("deploy_aws", run_id, instance))
+    operator.execute(context("deploy_aws", run_id, instance))
+    return instance.pushed
 
 
 def test_votes_follow_risk_and_policy() -> None:
@@ -116,6 +132,33 @@ def test_votes_follow_risk_and_policy() -> None:
     assert make_change_set(plan(Risk.CRITICAL), votes={"critical": 2})[1] == [0, 1]
     assert make_change_set(plan(Risk.NONE))[1] == []
     assert make_change_set(plan(), ask=False)[1] == []
+
+
+def unit_result(**changes: Any) -> dict[str, Any]:
+    result = {
+        "name": "unit",
+        "source": FROZEN["source"],
+        "image": "",
+        "summary": {},
+        "text": "1 of 1",
+        "seconds": 1,
+    }
+    return settings.seal_tests({**result, **changes})
+
+
+def test_what_the_tests_said_is_in_the_change_set() -> None:
+    digest, _ = make_change_set(plan(), tests={"unit": unit_result()})
+    (found,) = settings.get_change_set(digest).tests
+    assert found == {"name": "unit", "image": "", "summary": {}, "text": "1 of 1"}
+
+
+@pytest.mark.parametrize("result", [None, {}, "elsewhere", "unsigned"])
+def test_without_a_result_of_the_tests_nothing_is_deployed(result: Any) -> None:
+    known = {"elsewhere": unit_result(source="another"), "unsigned": {**unit_result(), "seal": ""}}
+    value = known.get(result) if isinstance(result, str) else result
+    with pytest.raises((AirflowFailException, RefusedError), match=r"no result for this source|was changed"):
+        make_change_set(plan(), tests={"unit": value})
+    make_change_set(plan(), tests={"unit": value}, action="rollback")
 
 
 def test_an_approved_change_set_gets_through_and_is_recorded() -> None:
@@ -215,18 +258,64 @@ def test_the_applying_task_checks_again_by_itself() -> None:
 
 
 def test_results_are_recorded() -> None:
+    digest, _ = make_change_set(plan())
     operator = RecordOperator(
         task_id="record",
         cloud="aws",
         environment="prod",
-        change_set="sha256:1",
-        results=[
-            {"address": "aws/stack/network", "version": "serial 1", "state": "deployed", "seconds": 1.0}
-        ],
+        change_set=digest,
+        tasks={
+            "aws/stack/network": ["network.apply", "network.apply_again"],
+            "aws/stack/idle": ["idle.apply"],
+        },
     )
-    assert operator.execute(context("deploy_aws", "r"))[0]["state"] == "deployed"
+    held, done = (
+        {"address": "aws/stack/network", "version": "serial 1", "state": s} for s in ("held", "deployed")
+    )
+    xcoms = {("network.apply", "result"): held, ("network.apply_again", None): done}
+    instance = SimpleNamespace(xcom_pull=lambda task_ids, key=None: xcoms.get((task_ids, key)))
+    (result,) = operator.execute({**context("deploy_aws", "r"), "task_instance": instance})
+    assert result["state"] == "deployed"
     (entry,) = settings.ledger("prod/aws").entries("rollout")
-    assert entry.body["change_set"] == "sha256:1"
+    assert entry.body["digest"] == digest
+    assert (entry.body["intent"], entry.body["revision"]) == ("deploy", "abc")
+
+
+def test_what_has_moved_is_told_apart(tmp_path: Path) -> None:
+    repository = tmp_path / "platform"
+    repository.mkdir()
+    for command in ("init -q -b main", "commit -q --allow-empty -m one"):
+        git(repository, *IDENTITY, *command.split())
+    FROZEN["revision"] = first = commit(repository, "main")
+    built = {"folder": str(repository), "spec": FROZEN["spec"]}
+    digest, _ = make_change_set(plan())
+    other, _ = make_change_set(plan(Risk.MEDIUM))
+    authorize(digest, decision(digest), built=built)
+    git(repository, *IDENTITY, *["commit", "-q", "--allow-empty", "-m", "two"])
+    with pytest.raises(
+        AirflowFailException, match=f"main has moved .* .then {first}, now .*ask for the revision {first}"
+    ):
+        authorize(other, decision(other), built=built)
+    authorize(digest, decision(digest), built=built)  # its rollout has begun: it may be finished
+    with pytest.raises(AirflowFailException, match="platform spec has changed since this was planned"):
+        authorize(digest, decision(digest), built=built | {"spec": "sha256:" + "3" * 64})
+    FROZEN["asked"] = first
+    exact, _ = make_change_set(plan())
+    authorize(exact, decision(exact), built=built)
+
+
+def test_an_old_plan_is_refused() -> None:
+    digest, _ = make_change_set(plan(), plan_max_age=-1)
+    with pytest.raises(AirflowFailException, match=r"lets a plan be applied for .* \(plan_max_age\)"):
+        authorize(digest, decision(digest))
+
+
+def test_a_dry_run_stops_before_anything_is_applied() -> None:
+    operator = AuthorizeOperator(
+        task_id="authorize", cloud="aws", environment="prod", action="destroy", change_sets={}, dry_run="True"
+    )
+    with pytest.raises(AirflowSkipException):
+        operator.execute(context("deploy_aws", "r"))
 
 
 @pytest.mark.parametrize(

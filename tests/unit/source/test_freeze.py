@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from triplane.core.errors import InputError
-from triplane.source.freeze import WORKING_TREE, freeze
+from triplane.core.git import WORKING_TREE
+from triplane.source.freeze import freeze
 
 
 def git(folder: Path, *args: str) -> str:

@@ -74,7 +74,40 @@ REPLACED = {
     "misspelt key deep inside": (
         "path: charts/api",
         "pth: charts/api",
-        ["24:7: 'path' is missing", "25:9: unknown key 'pth' (did you mean 'path'?)"],
+        ["25:9: unknown key 'pth' (did you mean 'path'?)"],
+    ),
+    "a chart without a place": (
+        "        path: charts/api\n",
+        "        repository: https://charts.example\n        chart: api\n",
+        ["25:9: api: a chart needs 'path', or all of 'repository', 'chart' and 'version'"],
+    ),
+    "a chart in two places": (
+        "        path: charts/api\n",
+        "        path: charts/api\n        repository: oci://registry.example/charts\n",
+        ["25:9: api: a chart has either 'path', or 'repository', 'chart' and 'version'"],
+    ),
+    "a range of chart versions": (
+        "        path: charts/api\n",
+        "        repository: https://charts.example\n        chart: api\n        version: ^1.2\n",
+        ["27:18: version: write one version (1.2.3): with a range each plan might take another chart"],
+    ),
+    "a login in the address of a repository": (
+        "        path: charts/api\n",
+        "        repository: https://user:word@charts.example\n        chart: api\n        version: 1.2.3\n",
+        ["25:21: repository: a chart repository is https://… or oci://…; a login comes from 'connection'"],
+    ),
+    "values files that are not there": (
+        "        path: charts/api\n",
+        '        path: charts/api\n        values_files: ["values/${environment}.yaml"]\n',
+        [
+            "26:24: values/prod.yaml is not a file of the source",
+            "26:24: values/staging.yaml is not a file of the source",
+        ],
+    ),
+    "a values file named by a variable": (
+        "        path: charts/api\n",
+        '        path: charts/api\n        values_files: ["values/${env.size}.yaml"]\n',
+        ["26:24: 0: the only reference that the name of a values file may hold is ${environment}"],
     ),
     "unknown cloud": (
         "  aws:",
@@ -95,6 +128,33 @@ REPLACED = {
             "7:3: 'Pass_word' cannot be a name (lower-case letters, digits and dashes, a letter first)",
             "22:23: there is no secret 'password' (did you mean 'Pass_word'?)",
             "27:52: ${secret.password}: there is no such secret (did you mean 'Pass_word'?)",
+        ],
+    ),
+    "image of others": (
+        "{context: services/api}",
+        "{reference: x.io/api}",
+        ["9:8: api: an image with a 'reference' needs its 'digest'"],
+    ),
+    "tests": (
+        "clouds:\n",
+        """tests:
+  a: {commands: []}
+  b: {commands: [x], image: web}
+  c: {commands: [x], image: api, runner: kubernetes}
+  d: {commands: [x], path: nowhere, environment: {A: "${network.vpc_id}", B: "${secret.password}"}}
+  e: {commands: [x], runner: docker}
+  f: {commands: [x], image: api, path: services}
+clouds:
+""",
+        [
+            "11:17: commands: tuple should have at least 1 item after validation, not 0",
+            "12:29: there is no image 'web' (nothing builds it)",
+            "13:6: c: 'cloud' and 'runner: kubernetes' need each other",
+            "14:28: nowhere does not exist",
+            "14:55: ${network.vpc_id}: tests run before stacks are applied: only ${environment} and ${env.<variable>} "
+            "and ${secret.<name>} are known here",
+            "15:6: e: 'runner: docker' needs an 'image' to run",
+            "16:6: f: tests run in a 'path' of the source or in an 'image', not in both",
         ],
     ),
     "secret without place": (
@@ -131,7 +191,7 @@ REPLACED = {
         "  prod: {",
         "  prod: {approval: {high: 2, approvers: [bob], group: Admin}, ",
         [
-            "5:48: unknown key 'group' (known here: approvers, critical, expires, high, low, medium, requester_may_approve)"
+            "5:48: unknown key 'group' (known here: approvers, critical, expires, high, low, medium, plan_max_age, requester_may_approve)"
         ],
     ),
     "nobody approves a critical change": (
@@ -290,6 +350,29 @@ REPLACED = {
         "",
         ["22:5: aws has charts, but no 'cluster'"],
     ),
+    "manifests that want two numbers of pods": (
+        "    charts:\n",
+        "    manifests:\n      edge:\n        path: charts/api\n        workloads:\n"
+        "          deployment/api: {replicas: 2, autoscale: {max: 3, cpu: 80}}\n    charts:\n",
+        [
+            "27:27: deployment/api: 'replicas' and 'autoscale' want to set the same number; keep one of them",
+        ],
+    ),
+    "manifests without anything": (
+        "    charts:\n",
+        "    manifests:\n      edge: {namespace: edge}\n    charts:\n",
+        ["24:13: edge: there is nothing to apply: give a 'path', 'config' or secrets"],
+    ),
+    "unknown names in manifests": (
+        "    charts:\n",
+        "    manifests:\n      edge:\n        path: nowhere\n        images: {web: web}\n"
+        '        secrets: {credentials: {TOKEN: "${secret.other}"}}\n    charts:\n',
+        [
+            "25:15: nowhere does not exist",
+            "26:23: there is no image 'web' (nothing builds it)",
+            "27:41: ${secret.other}: there is no such secret",
+        ],
+    ),
     "path outside": (
         "path: charts/api",
         "path: ../charts/api",
@@ -319,6 +402,30 @@ REPLACED = {
         "{context: services/api}",
         "{context: services/api, dockerfile: Containerfile}",
         ["9:8: services/api has no Containerfile"],
+    ),
+    "versions that are none": (
+        "name: shop\n",
+        "name: shop\nterraform: {binary: tofu, required_version: newest}\n",
+        [
+            "3:45: required_version: 'newest' is not a version constraint, such as '>= 1.9' or '~> 1.11'",
+        ],
+    ),
+    "a version that is a number": (
+        "name: shop\n",
+        "name: shop\nterraform: {required_version: 1.9}\n",
+        ["3:31: required_version: input should be a valid string (put it in quotes)"],
+    ),
+    "a tool of the source": (
+        "name: shop\n",
+        "name: shop\nterraform:\n  binary: ./bin/terraform\n",
+        [
+            "4:11: binary: a program is named as on PATH (tofu) or by its absolute path on the workers",
+        ],
+    ),
+    "a misspelt key of the tool": (
+        "name: shop\n",
+        "name: shop\nterraform: {version: ~> 1.9}\n",
+        ["3:13: unknown key 'version' (did you mean 'required_version'?)"],
     ),
     "several at once": (
         "cluster: ${cluster.name}\n    stacks:\n      network: {path: infra/network}",
@@ -354,6 +461,12 @@ def test_text_that_is_no_spec(text: str, expected: str, write) -> None:
     found = problems(write(text))
     assert len(found) == 1
     assert expected in found[0]
+
+
+def test_what_opentofu_files_declare_counts(write, tmp_path: Path) -> None:
+    (tmp_path / "infra/cluster/main.tf").write_text('variable "vpc" {}\n')
+    (tmp_path / "infra/cluster/more.tofu").write_text('variable "size" {}\nvariable "db" {}\n')
+    assert problems(write(GOOD)) == []
 
 
 def test_a_link_that_leads_outside(write, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import pytest
 from triplane.core.errors import InputError, RefusedError, StaleError
 from triplane.core.ledger import Entry, Ledger
 from triplane.settings import read_change
-from triplane.terraform import apply, workspace
+from triplane.terraform import attempt as apply
+from triplane.terraform import workspace
 from triplane.terraform.plan import State
 from triplane.terraform.stack import is_secret, variables_digest
 
@@ -21,6 +23,12 @@ def entries(*kinds: str, key: str = "sha256:1", run: str = "d/1") -> list[Entry]
     return [Entry(i, "", f"terraform.{kind}", "noon", body) for i, kind in enumerate(kinds)]
 
 
+def held(*kinds: str) -> list[Entry]:
+    """Asked about another plan, and what became of that."""
+    body = {"key": "sha256:1", "run": "d/1", "plan": "sha256:2"}
+    return [Entry(0, "", "terraform.held", "noon", body), *entries(*kinds, key="sha256:2")]
+
+
 @pytest.mark.parametrize(
     ("state", "history", "expected"),
     [
@@ -28,6 +36,12 @@ def entries(*kinds: str, key: str = "sha256:1", run: str = "d/1") -> list[Entry]
         (BEFORE, entries("applying", "applied", key="sha256:2"), "apply"),
         (BEFORE, entries("applying", "not_started"), "apply"),
         (AFTER, entries("applying", "applied"), "done"),
+        (BEFORE, entries("applying"), "again"),
+        (AFTER, entries("applying", "failed"), "again"),
+        (BEFORE, held(), "again"),
+        (BEFORE, held("applying"), "again"),
+        (AFTER, held("applying", "applied"), "done"),
+        (State(lineage="l", serial=5), held("applying", "applied"), "again"),
     ],
 )
 def test_decide(state: State, history: list[Entry], expected: str) -> None:
@@ -41,8 +55,8 @@ def test_decide(state: State, history: list[Entry], expected: str) -> None:
         (State(), [], StaleError, "there is now no state"),
         (State(lineage="other", serial=3), [], StaleError, "lineage other"),
         (AFTER, entries("applying", "not_started"), StaleError, "approved for serial 3"),
-        (BEFORE, entries("applying"), RefusedError, "did not finish"),
-        (BEFORE, entries("applying", "failed"), RefusedError, "failed"),
+        (BEFORE, entries("applying", run="d/2"), RefusedError, "d/2 began .* did not finish"),
+        (BEFORE, entries("applying", "failed", run="d/2"), RefusedError, "d/2 began .* failed"),
         (AFTER, entries("applying", "applied", run="d/2"), RefusedError, "applied at noon by d/2"),
         (State(lineage="l", serial=5), entries("applying", "applied"), RefusedError, "applied once"),
         (State(), entries("applying", "applied"), RefusedError, "applied once"),
@@ -102,12 +116,30 @@ def test_split() -> None:
         ("main.tf", "terraform {\n  cloud {\n  }\n}", True),
         ("main.tf", "# a backend\n", False),
         ("main.tf.json", '{"terraform": {"backend": {"s3": {}}}}', True),
+        ("main.tf.json", '{"terraform": [{}, {"backend": {"s3": {}}}]}', True),
         ("main.tf.json", '{"locals": {"cloud": 1}}', False),
     ],
 )
 def test_has_backend(tmp_path: Path, name: str, text: str, found: bool) -> None:
     (tmp_path / name).write_text(text)
     assert workspace.has_backend(tmp_path) is found
+
+
+@pytest.mark.parametrize(
+    ("shadowed", "tofu"), [("main.tf", "main.tofu"), ("main.tf.json", "main.tofu.json"), ("a.tf", "b.tofu")]
+)
+def test_only_opentofu_reads_tofu_files(tmp_path: Path, shadowed: str, tofu: str) -> None:
+    """A backend that Terraform does not see would let it keep the state in the working copy."""
+    is_json = tofu.endswith(".json")
+    backend = {"terraform": {"backend": {"s3": {}}}, "resource": {"aws_vpc": {}}}
+    (tmp_path / shadowed).write_text("{}" if is_json else 'resource "aws_subnet" "s" {}\n')
+    hcl = 'terraform {\n  backend "s3" {}\n}\nresource "aws_vpc" "v" {}\n'
+    (tmp_path / tofu).write_text(json.dumps(backend) if is_json else hcl)
+    assert not workspace.has_backend(tmp_path)
+    assert workspace.has_backend(tmp_path, tofu=True)
+    assert "aws_vpc" not in workspace.resource_types(tmp_path)
+    types = workspace.resource_types(tmp_path, tofu=True)
+    assert types == ({"aws_vpc", "aws_subnet"} if shadowed == "a.tf" else {"aws_vpc"})
 
 
 def test_secret_variables() -> None:

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from triplane.core.change import Risk
+from triplane.core.errors import InputError
 from triplane.core.redact import Redactor
 from triplane.terraform.plan import Plan, State, parse_plan, parse_state, planned_state, sensitive_values
 from triplane.terraform.risk import ceiling, holds_data, is_iam, risk
+from triplane.terraform.summary import change_lines
 
 DATA = Path(__file__).with_name("data")
 OLD, NEW = "hunter2hunter2", "correct-horse-battery"
@@ -35,10 +37,10 @@ def test_real_plans(name: str, action: str, summary: str, level: Risk) -> None:
 
 
 def test_lines_name_what_changes_and_what_forces_a_replace() -> None:
-    lines = parse_plan(document("change")).lines()
-    assert lines[0].startswith("-/+ terraform_data.cluster: triggers_replace forces replacement; ")
-    assert lines[1].startswith("~ terraform_data.database: input.password (sensitive) -> (sensitive); ")
-    assert lines[2] == "- terraform_data.extra[0]"
+    lines = change_lines(parse_plan(document("change")))
+    assert lines[0] == "- terraform_data.extra[0]"
+    assert lines[1].startswith("-/+ terraform_data.cluster: triggers_replace forces replacement; ")
+    assert lines[2].startswith("~ terraform_data.database: input.password (sensitive) -> (sensitive); ")
     assert 'input.size "small" -> "large"; input.tags.1 "small" -> "large"' in lines[3]
     assert lines[4:] == ("~ output password", "~ output size")
 
@@ -76,12 +78,17 @@ def resource(actions: list[str], kind: str = "aws_vpc", **change: Any) -> dict[s
     ],
 )
 def test_attributes(change: dict[str, Any], line: str) -> None:
-    plan = parse_plan({"resource_changes": [resource(["update"], **change)]})
-    assert line in plan.lines()[0]
+    plan = parse_plan({"format_version": "1.2", "resource_changes": [resource(["update"], **change)]})
+    assert line in change_lines(plan)[0]
 
 
 def test_output_changes_alone_are_a_low_update() -> None:
-    plan = parse_plan({"output_changes": {"id": {"actions": ["create"]}, "old": {"actions": ["no-op"]}}})
+    plan = parse_plan(
+        {
+            "format_version": "1.2",
+            "output_changes": {"id": {"actions": ["create"]}, "old": {"actions": ["no-op"]}},
+        }
+    )
     assert (plan.action, plan.summary(), risk(plan)) == ("update", "1 output to change", Risk.LOW)
 
 
@@ -108,7 +115,61 @@ def test_output_changes_alone_are_a_low_update() -> None:
     ],
 )
 def test_risk(kind: str, actions: list[str], level: Risk) -> None:
-    assert risk(parse_plan({"resource_changes": [resource(actions, kind)]})) == level
+    assert risk(parse_plan({"format_version": "1.2", "resource_changes": [resource(actions, kind)]})) == level
+
+
+def invocation(**more: Any) -> dict[str, Any]:
+    values = {"config_values": {"body": OLD, "to": "all"}, "config_sensitive": {"body": True}}
+    return {"address": "action.aws_lambda_invoke.warm", "type": "aws_lambda_invoke", **values, **more}
+
+
+@pytest.mark.parametrize(
+    ("trigger", "line"),
+    [
+        ({"invoke_action_trigger": {}}, "> action.aws_lambda_invoke.warm"),
+        (
+            {
+                "lifecycle_action_trigger": {
+                    "triggering_resource_address": "aws_vpc.x",
+                    "action_trigger_event": "AfterCreate",
+                }
+            },
+            "> action.aws_lambda_invoke.warm: AfterCreate of aws_vpc.x",
+        ),
+    ],
+)
+def test_an_action_is_shown_and_of_high_risk(trigger: dict[str, Any], line: str) -> None:
+    document = {"format_version": "1.2", "action_invocations": [invocation(**trigger)]}
+    plan = parse_plan(document)
+    assert (plan.action, plan.summary(), risk(plan)) == ("update", "1 to invoke", Risk.HIGH)
+    assert change_lines(plan) == (line,)
+    assert sensitive_values(document) == {OLD}
+
+
+@pytest.mark.parametrize(
+    ("importing", "text"),
+    [
+        ({"id": "vpc-1"}, "vpc-1"),
+        ({"identity": {"region": "r", "name": "n"}}, "region=r, name=n"),
+        ({"unknown": True}, "(known after apply)"),
+        ({}, "(known after apply)"),
+    ],
+)
+def test_what_is_imported_need_not_have_an_id(importing: dict[str, Any], text: str) -> None:
+    changes = [resource(["no-op"], importing=importing)]
+    plan = parse_plan({"format_version": "1.2", "resource_changes": changes})
+    assert change_lines(plan) == (f"& aws_vpc.x: import {text}",)
+
+
+@pytest.mark.parametrize(
+    ("actions", "said"),
+    [(["teleport"], "teleport"), (["create", "teleport"], "create and teleport"), ([], "do nothing known")],
+)
+def test_an_unknown_action_is_refused(actions: list[str], said: str) -> None:
+    with pytest.raises(
+        InputError, match=f"^aws_vpc.x: the plan would {said}, and what that does is not known"
+    ):
+        parse_plan({"format_version": "1.9", "resource_changes": [resource(actions)]})
 
 
 def test_data_and_iam_types() -> None:
@@ -135,11 +196,21 @@ def test_state() -> None:
             "lineage": "l",
             "serial": 7,
             "outputs": {"a": {"value": 1}, "b": {"value": "x", "sensitive": True}},
-            "resources": [{"mode": "managed"}, {"mode": "data"}],
+            "resources": [
+                {
+                    "mode": "managed",
+                    "type": "a_b",
+                    "name": "c",
+                    "instances": [{"index_key": 0}, {"index_key": "k"}],
+                },
+                {"mode": "managed", "module": "module.m[1]", "type": "a_b", "name": "d", "instances": [{}]},
+                {"mode": "data", "type": "a_b", "name": "c", "instances": [{}]},
+            ],
         }
     )
     state = parse_state(text)
-    assert (state.lineage, state.serial, state.resources, state.empty) == ("l", 7, 1, False)
+    assert (state.lineage, state.serial, state.empty) == ("l", 7, False)
+    assert state.addresses == {"a_b.c[0]", 'a_b.c["k"]', "module.m[1].a_b.d"}
     assert state.outputs == {"a": 1, "b": "x"}
     assert state.sensitive == {"b"}
 
@@ -150,4 +221,4 @@ def test_a_plan_that_is_no_zip_has_no_readable_state(tmp_path: Path) -> None:
 
 
 def test_nothing_at_all() -> None:
-    assert parse_plan({}) == Plan()
+    assert parse_plan({"format_version": "1.0"}) == Plan()

@@ -6,13 +6,14 @@ another digest: it is the artifact store, asked first, that keeps an image the s
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from triplane.core.errors import ToolError, ToolTimeout, TransientError, TriplaneError
+from triplane.core.errors import InputError, ToolError, ToolTimeout, TransientError, TriplaneError
 from triplane.core.process import Command, private_dir, run, stop_all, tool_env
 from triplane.images.builders import BuildRequest, Log
 
@@ -25,7 +26,14 @@ class DockerEngine:
         self._stop: Callable[[], None] = client.close
 
     def build(self, request: BuildRequest, layout: Path, *, log: Log, timeout: float | None = None) -> None:
-        """Build in the Engine, then fetch the image and write it as an OCI layout."""
+        """Build in the Engine, then fetch the image and write it as an OCI layout; the Engine does not keep it."""
+        if len(request.platforms) > 1:
+            raise InputError(
+                f"{request.name}: the Docker Engine's API builds for one platform, not for "
+                f"{', '.join(request.platforms)}; set `builder: buildah`"
+            )
+        if request.auth_file:
+            add_logins(self.client, request.auth_file)
         with _deadline(timeout, self.cancel):
             image_id = read_build(self._events(request), log)
         with private_dir() as scratch:
@@ -33,6 +41,7 @@ class DockerEngine:
             with archive.open("wb") as file:
                 for chunk in self.client.get_image(image_id):
                     file.write(chunk)
+            self._forget(image_id, log)
             convert = Command(argv=convert_args(archive, layout), env=tool_env())
             run(convert, on_line=log, timeout=timeout)
 
@@ -40,6 +49,16 @@ class DockerEngine:
         """End a running build: the Engine gives up when nobody reads its stream any more."""
         self._stop()
         stop_all()
+
+    def _forget(self, image_id: str, log: Log) -> None:
+        """Remove an image that was exported; one that something else uses stays."""
+        from docker.errors import APIError
+
+        try:
+            self.client.remove_image(image_id)
+        except APIError as error:
+            if error.status_code not in (404, 409):
+                log(f"{image_id} stays in the Docker Engine: {error}")
 
     def _events(self, request: BuildRequest) -> Iterable[Mapping[str, Any]]:
         from docker.types import CancellableStream
@@ -56,6 +75,7 @@ class DockerEngine:
                 path=str(request.context),
                 dockerfile=request.dockerfile,
                 buildargs=dict(request.args),
+                platform=request.platforms[0] if request.platforms else None,
                 rm=True,
                 forcerm=True,
                 decode=True,
@@ -65,6 +85,15 @@ class DockerEngine:
         stream: Any = CancellableStream(events, responses[-1])
         self._stop = stream.close
         return stream  # type: ignore[no-any-return]
+
+
+def add_logins(client: Any, auth_file: Path) -> None:
+    """Have ``client`` send the logins of an auth file with its builds, beside those that it has."""
+    from docker.auth import AuthConfig
+
+    written = json.loads(auth_file.read_text()).get("auths", {})
+    for registry, login in AuthConfig.parse_auth(written).items():
+        client._auth_configs.add_auth(registry, login)  # there is no public way to add a login unchecked
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """``python -m triplane.sandbox.aws_server SETTINGS_JSON``, with the Python that moto is installed for.
 
 The settings: ``{"port": int, "access_key": {"id": str, "secret": str}, "token_secret": str,
-"eks_endpoint": file}``. The file holds ``{"server": url, "ca": base64 PEM}`` of the API server that EKS
+"eks_endpoint": file, "builds": folder, "proxy": url, "ca": file}``. The file holds ``{"server": url, "ca": base64 PEM}`` of the API server that EKS
 clusters are said to have.
 
 ``/_sandbox/`` is for the other parts of the sandbox: ``tokeninfo?access_token=`` answers 200 for an ECR
@@ -18,7 +18,8 @@ from pathlib import Path
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import run_simple
 
-from triplane.sandbox.aws_server import accounts
+from triplane.sandbox import builds
+from triplane.sandbox.aws_server import accounts, codebuild
 from triplane.sandbox.aws_server.app import Application
 
 
@@ -27,6 +28,8 @@ def main(settings_file: str) -> None:
     tokens = accounts.Tokens(settings["token_secret"])
     accounts.give_ecr_tokens(tokens)
     accounts.give_eks_endpoints(Path(settings["eks_endpoint"]))
+    builder = builds.Builds(Path(settings["builds"]), builds.environment(settings["proxy"], settings["ca"]))
+    codebuild.Service(builder, tokens).install()
     emulator = DomainDispatcherApplication(create_backend_app)
     keys = accounts.AccessKeys(settings["access_key"]["id"], settings["access_key"]["secret"])
     run_simple(

@@ -16,6 +16,7 @@ import botocore.validate
 
 # Signing name -> service model. Requests of other services go to the emulator unchecked.
 SERVICES = {
+    "codebuild": "codebuild",
     "dynamodb": "dynamodb", "ec2": "ec2", "ecr": "ecr", "ecs": "ecs", "eks": "eks", "events": "events",
     "iam": "iam", "kinesis": "kinesis", "kms": "kms", "lambda": "lambda", "logs": "logs", "rds": "rds",
     "scheduler": "scheduler", "secretsmanager": "secretsmanager", "sqs": "sqs", "sts": "sts",
@@ -78,7 +79,8 @@ def check(signing_name: str, request: Request) -> Refusal | None:
     if signing_name not in SERVICES:
         return None
     service = model(SERVICES[signing_name])
-    kind = str(service.protocol)
+    # A service may speak several protocols: a client of another version may take another one.
+    kind = "json" if "x-amz-target" in request.headers else str(service.protocol)
     if kind in ("query", "ec2"):
         return _check_query(service, kind, request)
     problem = _check_json(service, kind, request)

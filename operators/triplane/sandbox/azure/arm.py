@@ -12,7 +12,7 @@ from aiohttp import web
 
 from triplane.sandbox.azure.errors import ArmError, not_found
 from triplane.sandbox.azure.faults import Faults
-from triplane.sandbox.azure.kinds import ACTIONS, KINDS, WITHOUT_CONTENT, Kind, shown
+from triplane.sandbox.azure.kinds import ACTIONS, KINDS, WITHOUT_CONTENT, Action, Kind, shown
 from triplane.sandbox.azure.schema import Contract, Target
 from triplane.sandbox.azure.tokens import Directory
 from triplane.sandbox.azure.world import Operation, Resource, World
@@ -56,7 +56,8 @@ def bearer(directory: Directory, authorization: str, audiences: frozenset[str] =
 
 
 class ResourceManager:
-    """Serves management.azure.com. ``listers`` answer collections that are not made of stored resources."""
+    """Serves management.azure.com. ``listers`` answer collections that are not made of stored resources,
+    ``actions`` more POSTs than those of the resource types."""
 
     def __init__(
         self,
@@ -65,12 +66,14 @@ class ResourceManager:
         directory: Directory,
         faults: Faults,
         listers: Mapping[str, Lister],
+        actions: Mapping[tuple[str, str], Action] | None = None,
     ) -> None:
         self._world = world
         self._contract = contract
         self._directory = directory
         self._faults = faults
         self._listers = listers
+        self._actions = {**ACTIONS, **(actions or {})}
 
     async def handle(self, request: web.Request) -> web.Response:
         """Answers one request. Raises ArmError."""
@@ -133,7 +136,7 @@ class ResourceManager:
         return [shown(self._world, item) for item in self._world.below(scope, target.kind)]
 
     async def _act(self, target: Target, request: web.Request) -> web.Response:
-        action = ACTIONS.get((target.kind.lower(), target.action.lower()))
+        action = self._actions.get((target.kind.lower(), target.action.lower()))
         if action is None:
             raise ArmError(
                 501, "NotImplemented", f"The sandbox does not serve {target.action} of {target.kind}."
@@ -142,7 +145,8 @@ class ResourceManager:
         owner = "/".join(target.id.split("/")[:-2]) if fixed else target.id
         if self._world.get(owner) is None:
             raise not_found(target.kind, target.name, target.group or "")
-        answer = action(self._world, target, await _json(request) if request.can_read_body else {})
+        body = await _json(request) if request.can_read_body else {}
+        answer = action(self._world, target, self._contract.clean_action(target, body))
         if answer is None:
             return web.Response(status=204 if target.action.lower() in WITHOUT_CONTENT else 200)
         return web.json_response(answer)

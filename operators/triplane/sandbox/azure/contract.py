@@ -18,7 +18,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-FORMAT = 2
+FORMAT = 3
 Type = str | dict[str, Any]
 
 SDKS = {
@@ -27,6 +27,7 @@ SDKS = {
     "storage": "azure.mgmt.storage",
     "containerservice": "azure.mgmt.containerservice",
     "containerregistry": "azure.mgmt.containerregistry",
+    "tasks": "azure.mgmt.containerregistrytasks",
     "web": "azure.mgmt.web",
     "postgresql": "azure.mgmt.postgresqlflexibleservers",
     "msi": "azure.mgmt.msi.v2024_11_30",
@@ -37,6 +38,7 @@ DISTRIBUTIONS = (
     "azure-mgmt-storage",
     "azure-mgmt-containerservice",
     "azure-mgmt-containerregistry",
+    "azure-mgmt-containerregistrytasks",
     "azure-mgmt-web",
     "azure-mgmt-postgresqlflexibleservers",
     "azure-mgmt-msi",
@@ -74,6 +76,9 @@ BODIES = {
     "Microsoft.ManagedIdentity/userAssignedIdentities": ("msi", "Identity", "IdentityUpdate"),
 }
 
+# resource type and action -> SDK, model of POST
+ACTION_BODIES = {"Microsoft.ContainerRegistry/registries/scheduleRun": ("tasks", "DockerBuildRequest")}
+
 # Versions that other well-known clients of a namespace send, beside the SDK's own.
 OTHER_API_VERSIONS = {
     "microsoft.storage": ["2023-01-01", "2023-05-01", "2021-01-01"],
@@ -107,6 +112,8 @@ def build() -> dict[str, Any]:
             "PUT": reader.add(sdk, put),
             "PATCH": reader.add(sdk, patch) if patch else None,
         }
+    for name, (sdk, model) in ACTION_BODIES.items():
+        bodies[name.lower()] = {"type": name, "POST": reader.add(sdk, model)}
     operations = [operation for module in SDKS.values() for operation in read_operations(module)]
     return {"operations": operations, "models": reader.models, "bodies": bodies}
 

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from triplane.sandbox.azure import contract
-from triplane.sandbox.azure.world import Settings
+from triplane.sandbox.azure.world import TASKS_ACCOUNT, Settings
 from triplane.sandbox.service import Context, Route, Service
 
 SUBSCRIPTION = "00000000-0000-0000-0000-000000000001"
@@ -47,6 +47,11 @@ class Azure:
             key=ctx.secret("azure-key"),
             state_account=STATE_ACCOUNT,
             state_key=_state_key(ctx),
+            tasks_key=_tasks_key(ctx),
+            blobs=f"http://127.0.0.1:{ctx.port('azure-blob')}",
+            gate=f"http://127.0.0.1:{ctx.port('registry-gate')}",
+            proxy=ctx.proxy_url,
+            ca=str(ctx.ca_file),
         )
         _write_private(home / "settings.json", json.dumps(asdict(settings)))
 
@@ -73,7 +78,9 @@ class Azure:
             Service(
                 name="azure-blob",
                 argv=azurite,
-                env={"AZURITE_ACCOUNTS": f"{STATE_ACCOUNT}:{_state_key(ctx)}"},
+                env={
+                    "AZURITE_ACCOUNTS": f"{STATE_ACCOUNT}:{_state_key(ctx)};{TASKS_ACCOUNT}:{_tasks_key(ctx)}"
+                },
                 ready=lambda: _listens(blob),
             ),
         ]
@@ -111,6 +118,10 @@ def _contract(cache: Path) -> Path:
 
 def _state_key(ctx: Context) -> str:
     return base64.b64encode(bytes.fromhex(ctx.secret("azure-state-key"))).decode()
+
+
+def _tasks_key(ctx: Context) -> str:
+    return base64.b64encode(bytes.fromhex(ctx.secret("azure-tasks-key"))).decode()
 
 
 def _write_private(file: Path, text: str) -> None:

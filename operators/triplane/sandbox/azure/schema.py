@@ -82,6 +82,11 @@ class Contract:
         body = self._bodies.get(kind.lower())
         return str(body["type"]) if body else kind
 
+    def clean_action(self, target: Target, body: Any) -> Any:
+        """The body of an action, checked where the contract knows its model. Raises ArmError."""
+        kind = f"{target.kind}/{target.action}"
+        return self.clean("POST", kind, body) if kind.lower() in self._bodies else body
+
     def clean(self, method: str, kind: str, body: Any) -> dict[str, Any]:
         """``body`` without what only the service may write. Raises ArmError for what it does not accept."""
         entry = self._bodies.get(kind.lower())

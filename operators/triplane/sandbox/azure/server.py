@@ -14,12 +14,14 @@ from typing import Any
 import jwt
 from aiohttp import web
 
+from triplane.sandbox import builds
 from triplane.sandbox.azure.apps import Apps
 from triplane.sandbox.azure.arm import ResourceManager
 from triplane.sandbox.azure.errors import ArmError
 from triplane.sandbox.azure.faults import Fault, Faults
 from triplane.sandbox.azure.schema import Contract
 from triplane.sandbox.azure.scm import Sites
+from triplane.sandbox.azure.tasks import Tasks
 from triplane.sandbox.azure.tokens import AuthError, Directory, instances
 from triplane.sandbox.azure.world import Settings, World
 
@@ -38,8 +40,13 @@ class Server:
         self._directory = Directory(settings.tenant, settings.client_id, settings.client_secret)
         self._faults = Faults()
         self._sites = Sites(world, self._directory, Apps(Path(settings.home) / "sites"))
+        runner = builds.Builds(
+            Path(settings.home).parent / "builds" / "azure", builds.environment(settings.proxy, settings.ca)
+        )
+        tasks = Tasks(world, self._directory, runner, gate=settings.gate, blobs=settings.blobs)
+        world.settlers.append(tasks.settle)
         listers = {"microsoft.web/sites/functions": self._sites.functions}
-        self._arm = ResourceManager(world, contract, self._directory, self._faults, listers)
+        self._arm = ResourceManager(world, contract, self._directory, self._faults, listers, tasks.actions())
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         host = request.host.partition(":")[0].lower()

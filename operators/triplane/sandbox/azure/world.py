@@ -17,6 +17,8 @@ from typing import Any, Literal
 from triplane.sandbox.azure.errors import ArmError
 
 Resource = dict[str, Any]
+# The storage account of the registries' tasks, which customers never see by name.
+TASKS_ACCOUNT = "acrtaskssandbox"
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Settings:
     key: str
     state_account: str
     state_key: str
+    tasks_key: str = ""
+    blobs: str = ""
+    gate: str = ""
+    proxy: str = ""
+    ca: str = ""
     operation_seconds: float = 0.6
 
     @classmethod
@@ -58,6 +65,7 @@ class World:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.operations: dict[str, Operation] = {}
+        self.settlers: list[Callable[[], None]] = []
         self._file = Path(settings.home) / "resources.json"
         self._resources: dict[str, Resource] = (
             json.loads(self._file.read_text()) if self._file.exists() else {}
@@ -117,7 +125,9 @@ class World:
         )
 
     def settle(self) -> None:
-        """Finishes the operations whose time has come."""
+        """Finishes the operations whose time has come, and lets what runs outside say how it stands."""
+        for settle in self.settlers:
+            settle()
         now = time.monotonic()
         for operation in self.operations.values():
             if operation.status == "InProgress" and operation.ready_at <= now:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +50,10 @@ class Core:
         parts = (Run(state, revisions), Compute(state), Container(state))
         for part in (*parts, Accounts(state), Sql(state), Artifacts(state)):
             self._handlers |= part.handlers()
+
+    def add(self, handlers: Mapping[str, Handler]) -> None:
+        """Serve more methods."""
+        self._handlers |= handlers
 
     def handle(self, request: Request) -> Body:
         """The JSON answer. Raises ApiError."""

@@ -36,7 +36,8 @@ class ApiError(Exception):
         if self.details:
             error["details"] = list(self.details)
         else:
-            reason = {404: "notFound", 409: "alreadyExists", 401: "authError"}.get(self.code, "badRequest")
+            known = {404: "notFound", 409: "alreadyExists", 401: "authError", 412: "conditionNotMet"}
+            reason = known.get(self.code, "badRequest")
             error["errors"] = [{"message": self.message, "domain": "global", "reason": reason}]
         return {"error": error}
 

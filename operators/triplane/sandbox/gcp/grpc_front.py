@@ -29,6 +29,7 @@ CLIENTS = {
     "google.cloud.run_v2:RevisionsClient": "run.googleapis.com",
     "google.cloud.container_v1:ClusterManagerClient": "container.googleapis.com",
     "google.cloud.artifactregistry_v1:ArtifactRegistryClient": "artifactregistry.googleapis.com",
+    "google.cloud.devtools.cloudbuild_v1:CloudBuildClient": "cloudbuild.googleapis.com",
 }
 GET_OPERATION = "/google.longrunning.Operations/GetOperation"
 CODES = {

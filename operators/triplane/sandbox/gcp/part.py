@@ -17,6 +17,7 @@ from triplane.sandbox.service import Context, Route, Service
 
 EMAIL = f"triplane@{PROJECT}.iam.gserviceaccount.com"
 BUCKET = "streaming-tfstate"
+BUILD_BUCKET = f"{PROJECT}_cloudbuild"
 REPOSITORY = "streaming"
 
 
@@ -41,6 +42,8 @@ class GooglePart:
             "email": EMAIL,
             "public_key": public.decode(),
             "registry": f"http://127.0.0.1:{ctx.port('registry-gcp')}",
+            "proxy": ctx.proxy_url,
+            "ca": str(ctx.ca_file),
             "storage": f"http://127.0.0.1:{ctx.port('gcp-storage')}",
         }
         write_private(directory / "config.json", json.dumps(config).encode())
@@ -68,7 +71,7 @@ class GooglePart:
 
     def routes(self, ctx: Context) -> list[Route]:
         rest, grpc = ctx.port("gcp-rest"), ctx.port("gcp-grpc")
-        apis = ("run", "*-run", "run.*.rep", "container", "artifactregistry")
+        apis = ("run", "*-run", "run.*.rep", "container", "artifactregistry", "cloudbuild")
         others = ("compute", "sqladmin", "iam", "iamcredentials", "storage", "oauth2")
         return [
             *(Route(host=f"{api}.googleapis.com", port=rest, grpc_port=grpc) for api in apis),
@@ -82,12 +85,14 @@ class GooglePart:
         return {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(connection)}
 
     def seed(self, ctx: Context) -> None:
-        """The bucket of Terraform's state and the repository of the images, as a customer would make them."""
+        """The buckets of Terraform's state and of builds, and the repository of the images, as a customer would make them."""
         account = json.loads((ctx.home / "gcp" / "service-account.json").read_text())
         rest = f"http://127.0.0.1:{ctx.port('gcp-rest')}"
         token = _access_token(rest, account)
         bucket = {"name": BUCKET, "location": REGION.upper(), "versioning": {"enabled": True}}
         _post(rest, "storage.googleapis.com", f"/storage/v1/b?project={PROJECT}", bucket, token)
+        builds = {"name": BUILD_BUCKET, "location": REGION.upper()}
+        _post(rest, "storage.googleapis.com", f"/storage/v1/b?project={PROJECT}", builds, token)
         parent = f"/v1/projects/{PROJECT}/locations/{REGION}"
         path = f"{parent}/repositories?repositoryId={REPOSITORY}"
         _post(rest, "artifactregistry.googleapis.com", path, {"format": "DOCKER"}, token)

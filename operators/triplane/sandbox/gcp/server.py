@@ -1,7 +1,7 @@
 """Google Cloud's control plane on loopback: REST on one port, gRPC on another.
 
 Usage: ``python -m triplane.sandbox.gcp.server CONFIG_JSON`` with ``{"rest": port, "grpc": port, "home": path,
-"email": str, "public_key": pem, "registry": url, "storage": url}``.
+"email": str, "public_key": pem, "registry": url, "storage": url, "proxy": url, "ca": path}``.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from typing import Any
 
 from aiohttp import ClientSession, ClientTimeout, web
 
+from triplane.sandbox import builds
 from triplane.sandbox.gcp import grpc_front
+from triplane.sandbox.gcp.cloudbuild import CloudBuilds
 from triplane.sandbox.gcp.contract import Contract, api_of
 from triplane.sandbox.gcp.core import Core, Request
 from triplane.sandbox.gcp.errors import ApiError
@@ -78,19 +80,23 @@ async def serve(config: dict[str, Any]) -> None:
     tokens = Tokens.from_pem(config["email"], config["public_key"].encode())
     contract = Contract(grpc_front.enum_numbers())
     core = Core(State(Path(config["home"])), tokens, contract, config["registry"])
+    runner = builds.Builds(
+        Path(config["home"]) / "builds" / "gcp", builds.environment(config["proxy"], config["ca"])
+    )
+    core.add(CloudBuilds(runner, tokens, config["storage"]).handlers())
     grpc_server = grpc_front.serve(core, config["grpc"])
     async with ClientSession(timeout=ClientTimeout(total=300), auto_decompress=False) as session:
         server = Server(core, Storage(core, config["storage"], session))
         app = web.Application(client_max_size=MAX_BODY)
         app.router.add_route("*", "/{path:.*}", server.handle)
-        runner = web.AppRunner(app, access_log=None)
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", config["rest"]).start()
+        site = web.AppRunner(app, access_log=None)
+        await site.setup()
+        await web.TCPSite(site, "127.0.0.1", config["rest"]).start()
         try:
             await asyncio.Event().wait()
         finally:
             grpc_server.stop(None)
-            await runner.cleanup()
+            await site.cleanup()
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Cloud Storage: checks token and contract, then passes the request to fake-gcs-server.
 
-That server keeps objects, generations and preconditions. What it does not keep of a bucket (labels, access
-settings, ...) is kept here and put into its answers.
+That server keeps objects and generations, and the preconditions of writes; those of a delete are checked here.
+What it does not keep of a bucket (labels, access settings, ...) is kept here and put into its answers.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ class Storage:
         self._core.tokens.check(request.headers.get("Authorization"))
         found = BUCKETS.fullmatch(request.path)
         if found is None:
+            await self._check_generation(request)
             return await self._forward(request)
         raw = await request.read()
         body = parse(raw)
@@ -46,6 +47,15 @@ class Storage:
         )
         await asyncio.to_thread(self._core.check_body, asked)
         return await self._bucket(request, found["bucket"], body)
+
+    async def _check_generation(self, request: web.Request) -> None:
+        """Refuse to delete another generation of an object than the caller means."""
+        meant = request.query.get("ifGenerationMatch")
+        if request.method != "DELETE" or meant is None:
+            return
+        status, current = await self._ask("GET", request.rel_url.raw_path, None)
+        if status == 200 and current["generation"] != meant:
+            raise ApiError(412, "At least one of the pre-conditions you specified did not hold.")
 
     async def _bucket(self, request: web.Request, name: str | None, body: Body | None) -> web.StreamResponse:
         if request.method == "PATCH" or request.method == "PUT":
@@ -83,7 +93,9 @@ class Storage:
     async def _ask(self, verb: str, path: str, body: Body | None) -> tuple[int, Body]:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"} if data else {}
-        async with self._session.request(verb, self._upstream + path, data=data, headers=headers) as response:
+        async with self._session.request(
+            verb, _raw(self._upstream + path), data=data, headers=headers
+        ) as response:
             return response.status, parse(await response.read(), lenient=True) or {}
 
     async def _forward(self, request: web.Request) -> web.StreamResponse:

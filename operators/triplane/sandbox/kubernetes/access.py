@@ -27,6 +27,7 @@ def deployer_rbac() -> Iterator[tuple[str, Object]]:
                 "verbs": ["get", "list", "watch", "create", "patch"],
             },
             {"apiGroups": [""], "resources": list(CORE), "verbs": ["*"]},
+            {"apiGroups": [""], "resources": ["resourcequotas"], "verbs": ["get", "list", "watch"]},
             {"apiGroups": list(GROUPS), "resources": ["*"], "verbs": ["*"]},
             {"apiGroups": [RBAC], "resources": ["roles", "rolebindings"], "verbs": ["*"]},
         ],

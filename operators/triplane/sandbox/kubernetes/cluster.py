@@ -20,6 +20,7 @@ CONTROLLERS = (
     *("deployment", "replicaset", "statefulset", "daemonset", "job", "cronjob", "horizontalpodautoscaling"),
     *("endpoint", "endpointslice", "namespace", "garbagecollector", "podgc", "disruption"),
     *("serviceaccount", "serviceaccount-token", "root-ca-cert-publisher"),
+    *("resourcequota", "persistentvolume-binder"),
 )
 
 
@@ -59,6 +60,7 @@ class Cluster:
         authority = new_authority(f"triplane sandbox {self.cloud}")
         authority.write(self.folder, "ca")
         issue(authority, "kube-apiserver", server=True).write(self.folder, "apiserver")
+        issue(authority, "system:node:sandbox", server=True).write(self.folder, "kubelet-server")
         issue(authority, "service-accounts").write(self.folder, "service-accounts")
         users = {
             "controller-manager": issue(authority, "sandbox-controllers", group="system:masters"),

@@ -2,8 +2,9 @@
 
 It registers one node in each cluster. A pod bound to that node becomes Ready when its images are in the
 registry of that cluster's cloud, ``ImagePullBackOff`` while they are not, and Succeeded if it is one that
-ends by itself (a job's). Probes are taken as passing. Usage: ``python -m … CONFIG.json``, where CONFIG is
-``[{"kubeconfig": path, "registries": {"<host>": "http://127.0.0.1:<port>"}}, …]``.
+ends by itself (a job's). Its annotations can have it crash or fail its probes (see ``containers.py``).
+Usage: ``python -m … CONFIG.json``, where CONFIG is ``[{"kubeconfig": path, "port": the log server's,
+"certificate": path, "key": path, "registries": {"<host>": "http://127.0.0.1:<port>"}}, …]``.
 """
 
 from __future__ import annotations
@@ -17,12 +18,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from triplane.sandbox.kubernetes import logs
 from triplane.sandbox.kubernetes.api import Api, ApiError, Object
+from triplane.sandbox.kubernetes.containers import Pull, events, said, status
 
 NODE = "sandbox"
 MANIFESTS = ", ".join(
@@ -35,8 +38,6 @@ MANIFESTS = ", ".join(
 )
 CAPACITY = {"cpu": "64", "memory": "256Gi", "pods": "500"}
 log = logging.getLogger("kubelet")
-
-Pull = Callable[[str], str | None]
 
 
 @dataclass(frozen=True)
@@ -92,59 +93,14 @@ def decide(event: str, pod: Object) -> Step:
     return "report" if pod["status"].get("phase", "Pending") == "Pending" else "ignore"
 
 
-def status(pod: Object, pull: Pull, address: str, now: str) -> Object:
-    """The status of a pod whose images were pulled, or could not be."""
-    containers = pod["spec"]["containers"]
-    pulled = {container["image"]: pull(container["image"]) for container in containers}
-    ready = all(pulled.values())
-    ended = ready and pod["spec"].get("restartPolicy", "Always") != "Always"
-    conditions = {"Initialized": True, "PodScheduled": True, "ContainersReady": ready, "Ready": ready}
-    if ended:
-        conditions |= {"ContainersReady": False, "Ready": False}
-    return {
-        "phase": "Succeeded" if ended else "Running" if ready else "Pending",
-        "hostIP": "127.0.0.1",
-        "podIP": address,
-        "podIPs": [{"ip": address}],
-        "startTime": now,
-        "conditions": [
-            {"type": name, "status": str(value), "lastTransitionTime": now}
-            for name, value in conditions.items()
-        ],
-        "containerStatuses": [
-            _container(container, pulled[container["image"]], ready, ended, now) for container in containers
-        ],
-    }
-
-
-def _container(container: Object, image_id: str | None, ready: bool, ended: bool, now: str) -> Object:
-    state: Object = {"running": {"startedAt": now}}
-    if ended:
-        state = {
-            "terminated": {"exitCode": 0, "reason": "Completed", "startedAt": now, "finishedAt": now},
-        }
-    elif image_id is None:
-        message = f'Back-off pulling image "{container["image"]}"'
-        state = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
-    elif not ready:
-        state = {"waiting": {"reason": "ContainerCreating"}}
-    return {
-        "name": container["name"],
-        "image": container["image"],
-        "imageID": image_id or "",
-        "ready": ready and not ended,
-        "started": ready and not ended,
-        "restartCount": 0,
-        "state": state,
-    }
-
-
 @dataclass
 class Kubelet:
     """Keeps one cluster's node and its pods."""
 
     api: Api
     pull: Pull
+    log_port: int = 0
+    logs: dict[tuple[str, str], str] = field(default_factory=dict)
     waiting: dict[str, Object] = field(default_factory=dict)
     addresses: itertools.count[int] = field(default_factory=lambda: itertools.count(1))
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -169,6 +125,7 @@ class Kubelet:
                 self._report(pod)
             elif event == "DELETED" or step == "delete":
                 self.waiting.pop(pod["metadata"]["uid"], None)
+                self.logs.pop((pod["metadata"]["namespace"], pod["metadata"]["name"]), None)
         if step == "delete":
             uid = {"uid": pod["metadata"]["uid"]}
             self.api.delete(_path(pod), {"gracePeriodSeconds": 0, "preconditions": uid})
@@ -185,7 +142,10 @@ class Kubelet:
                 return
         else:
             self.waiting.pop(uid, None)
+            self.logs[pod["metadata"]["namespace"], pod["metadata"]["name"]] = said(pod)
         self.api.patch(f"{_path(pod)}/status", {"metadata": {"uid": uid}, "status": observed})
+        for event in events(pod, observed, _now()):
+            self.api.create(f"/api/v1/namespaces/{pod['metadata']['namespace']}/events", event)
         log.info("%s %s: %s", self.api.server, _path(pod), observed["phase"])
 
     def _retry_pulls(self) -> None:
@@ -204,7 +164,13 @@ class Kubelet:
         now = _now()
         ready = {"type": "Ready", "status": "True", "reason": "Sandbox", "message": "a stand-in node"}
         times = {"lastHeartbeatTime": now, "lastTransitionTime": now}
-        node: dict[str, Any] = {"capacity": CAPACITY, "allocatable": CAPACITY, "conditions": [ready | times]}
+        node: dict[str, Any] = {
+            "capacity": CAPACITY,
+            "allocatable": CAPACITY,
+            "conditions": [ready | times],
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": self.log_port}},
+        }
         self.api.patch(f"/api/v1/nodes/{NODE}/status", {"status": node})
 
 
@@ -219,12 +185,12 @@ def _now() -> str:
 def main(config: Path) -> None:
     """Serve every cluster of the configuration file."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    threads = [
-        threading.Thread(
-            target=Kubelet(Api.of(Path(entry["kubeconfig"])), Registries(entry["registries"]).pull).run
-        )
-        for entry in json.loads(config.read_text())
-    ]
+    threads = []
+    for entry in json.loads(config.read_text()):
+        api, pull = Api.of(Path(entry["kubeconfig"])), Registries(entry["registries"]).pull
+        kubelet = Kubelet(api, pull, entry["port"])
+        threads.append(threading.Thread(target=kubelet.run))
+        logs.serve(entry["port"], Path(entry["certificate"]), Path(entry["key"]), kubelet.logs)
     for thread in threads:
         thread.start()
 

@@ -46,6 +46,9 @@ class Kubernetes:
         kubelets = [
             {
                 "kubeconfig": str(cluster.folder / "kubelet.kubeconfig"),
+                "port": ctx.port(f"kubernetes-{cluster.cloud}-kubelet"),
+                "certificate": str(cluster.folder / "kubelet-server.crt"),
+                "key": str(cluster.folder / "kubelet-server.key"),
                 "registries": {
                     REGISTRY_HOSTS[cluster.cloud]: f"http://127.0.0.1:{ctx.port(f'registry-{cluster.cloud}')}"
                 },

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from triplane.sandbox.providers.schema import Attribute, Body, Provider, attribute
-from triplane.sandbox.terraform import HOST, VERSIONS
+from triplane.sandbox.terraform import HOSTS, VERSIONS
 
 ROOT = Path(__file__).parents[4]
 EXAMPLE = ROOT / "examples" / "streaming-platform" / "infra"
@@ -64,7 +64,7 @@ def attribute_differences(path: str, value: Attribute, found: Any) -> Iterator[s
 @pytest.mark.parametrize("name", sorted(VERSIONS))
 def test_tables_say_what_the_real_providers_say(name: str) -> None:
     provider, schemas = table(name), real(name)
-    assert (f"{HOST}/hashicorp/{name}", VERSIONS[name]) == (schemas["source"], schemas["version"])
+    assert (f"{HOSTS[0]}/hashicorp/{name}", VERSIONS[name]) == (schemas["source"], schemas["version"])
     assert (provider.name, provider.version) == (name, VERSIONS[name])
     found = [
         difference

@@ -1,0 +1,138 @@
+"""A Helm release brought to what was approved."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from triplane import settings
+from triplane.applying import Applying
+from triplane.core.errors import RefusedError, ToolError
+from triplane.kubernetes.operators.base import HelmOperator, went_back_key
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from triplane.core.change import ComponentChange, State
+    from triplane.kubernetes.deploy import Deployment, Unproven
+    from triplane.kubernetes.plan import Written
+
+IMAGE = "image."
+NOT_WRITTEN = {"revision", "manifests", "manifests_except", "drifted"}
+"""What an approval covers beyond what was written; checked against the cluster just before the upgrade."""
+
+
+class HelmUpgradeOperator(Applying, HelmOperator):
+    """Install or upgrade a Helm release, wait until it serves, and roll back if it does not.
+
+    Returns a ``Result`` as JSON whose version is the Helm revision that serves. A release that an earlier
+    try left ``pending`` is set right first. Takes ``change``, ``change_set`` and ``authorization``, see
+    :class:`triplane.applying.Applying`; without them it deploys what it is given.
+    """
+
+    template_fields: Sequence[str] = (*HelmOperator.template_fields, *Applying.approval_fields)
+
+    def work(self, context: Context) -> dict[str, Any]:
+        begin = time.monotonic()
+        approved = self.approved(context)
+        if approved and not approved.changed:
+            return self.result("unchanged", str(approved.binds["revision"]), begin)
+        with self.opened_chart(approved) as chart:
+            written = self.written(self.images or _images(approved), chart)
+            if approved:
+                check(approved, written)
+            return self._deploy(context, approved, written, chart.path, begin)
+
+    def _deploy(
+        self,
+        context: Context,
+        approved: ComponentChange | None,
+        written: Written,
+        chart: Path,
+        begin: float,
+    ) -> dict[str, Any]:
+        from triplane.kubernetes.deploy import Deployment, Options, Unproven
+
+        wanted = written.wanted(settings.lookup(self.scope))
+        with self.opened(self.job(context)) as helm:
+            deployment = Deployment(
+                helm=helm,
+                release=written.release,
+                chart=chart,
+                wanted=wanted,
+                values_digest=written.values_digest,
+                approved=approved.binds if approved else None,
+                timeout=int(self.timeout),
+                kubectl=self.kubectl_bin,
+                state=_TryState(context),
+                options=Options(
+                    history_max=self.history_max, crds=self.crds, test=self.test, prove=self._goes_back()
+                ),
+            )
+            try:
+                outcome = deployment.run()
+            except (ToolError, Unproven) as error:
+                raise self._failed(context, deployment, error, begin) from error
+        return self.result(outcome.state, str(outcome.revision), begin)
+
+    def _goes_back(self) -> bool:
+        """Whether this is a rollback: then it is proved that what was good serves again."""
+        return bool(self.change_set) and settings.get_change_set(str(self.change_set)).intent == "rollback"
+
+    def _failed(
+        self, context: Context, deployment: Deployment, error: ToolError | Unproven, begin: float
+    ) -> Exception:
+        """What to raise after Helm failed: the chart's fault is final; an unreachable cluster, or a Helm that was
+        killed, is not.
+        """
+        from triplane.kubernetes.deploy import Unproven
+
+        failure = deployment.explain(error)
+        if failure.retry:
+            return AirflowException(f"{self.address}: {failure.text}")
+        state: State = "rolled_back" if failure.revision else "failed"
+        if isinstance(error, Unproven) and failure.revision:
+            kept = json.dumps({"revision": failure.revision}).encode()
+            settings.artifact_store().put_named(went_back_key(self.scope, self.address), kept)
+        context["ti"].xcom_push(
+            key="return_value", value=self.result(state, str(failure.revision), begin, failure.text)
+        )
+        return AirflowFailException(f"{self.address}: {failure.text}")
+
+
+class _TryState:
+    """What this task's earlier tries left behind; XCom is cleared at each try, this is not."""
+
+    def __init__(self, context: Context) -> None:
+        self._store: Any = context.get("task_state_store")
+
+    def get(self, key: str) -> str | None:
+        """The value of ``key``, None if there is none."""
+        return None if self._store is None else self._store.get(key)
+
+    def set(self, key: str, value: str) -> None:
+        """Keep ``value`` for the next try."""
+        if self._store is not None:
+            self._store.set(key, value)
+
+
+def check(approved: ComponentChange, written: Written) -> None:
+    """:raises RefusedError: what would be deployed is not what was approved"""
+    actual = written.binds(0)
+    names = (approved.binds.keys() | actual.keys()) - NOT_WRITTEN
+    differing = sorted(name for name in names if approved.binds.get(name) != actual.get(name))
+    if differing:
+        details = ", ".join(
+            f"{name}: approved {approved.binds.get(name)}, found {actual.get(name)}" for name in differing
+        )
+        raise RefusedError(f"this is not what was approved ({details}); plan again and ask again")
+
+
+def _images(approved: ComponentChange | None) -> dict[str, str]:
+    binds = approved.binds if approved else {}
+    return {key.removeprefix(IMAGE): str(value) for key, value in binds.items() if key.startswith(IMAGE)}

@@ -1,0 +1,1 @@
+"""The platform's own tests: run before anything is deployed, in its source or in its images."""
