@@ -1,19 +1,21 @@
 """A place where functions and serverless containers run: what each target must be able to do.
 
-Observe what serves, decide what differs, deploy, verify by reading, put back what served before.
-Targets take SDK clients that are built already; they know nothing of Airflow. Deciding is pure.
+Observe what serves, decide what differs, bring up a new version, shift the traffic step by step, verify by reading,
+or put back what served before. Targets take SDK clients that are built already; they know nothing of Airflow. Deciding is pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from triplane.core.change import ComponentChange, Risk
 from triplane.core.errors import InputError, RefusedError, StaleError, TerminalError
 
-Option = str | int | float | bool | None
+Option = str | int | float | bool | Sequence[str] | None
+"""Lists are sets: their order does not count."""
+Kind = Literal["package", "image"]
 Log = Callable[[str], None]
 # Options that say as whom the code runs.
 IDENTITY = ("role", "service_account")
@@ -37,6 +39,9 @@ class Desired:
     ``config`` is the digest of environment and options *as written*, with their ``${...}`` references, so it
     says nothing about the secrets behind them. ``environment`` and ``options`` hold the resolved values;
     when planning, one that cannot be resolved yet is ``UNKNOWN``. Options that are not given are left out.
+
+    ``revision`` is the commit, recorded as a label. ``attempt`` names this deployment, the same in each of its tries,
+    and is recorded on what it makes (16 lowercase hexadecimal digits).
     """
 
     name: str
@@ -45,6 +50,15 @@ class Desired:
     package: bytes | None = field(default=None, repr=False)
     environment: Mapping[str, str | Unknown] = field(default_factory=dict, repr=False)
     options: Mapping[str, Option | Unknown] = field(default_factory=dict)
+    revision: str = ""
+    attempt: str = ""
+
+    def known_options(self) -> dict[str, Option]:
+        """The options to deploy. Raises ``InputError`` naming what is not resolved."""
+        unknown = sorted(key for key, value in self.options.items() if isinstance(value, Unknown))
+        if unknown:
+            raise InputError(f"{self.name}: {', '.join(unknown)} is not known yet; apply its stack first")
+        return {key: value for key, value in self.options.items() if not isinstance(value, Unknown)}
 
     def known_environment(self) -> dict[str, str]:
         """The environment to deploy. Raises ``InputError`` naming what is not resolved."""
@@ -73,11 +87,47 @@ class Observed:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deployed:
-    """What serves after a deployment; ``details`` is for people (URL, alias, traffic)."""
+class Waiting:
+    """The cloud is at work on something; look again in ``seconds``."""
+
+    why: str
+    seconds: float = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """A step is done. ``version`` is what it was about; ``details`` is for people (URL, alias, traffic)."""
 
     version: str
     details: Mapping[str, str] = field(default_factory=dict)
+
+
+Progress = Waiting | Ready
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smoke:
+    """One request to a new version, and what it must answer.
+
+    ``payload`` is sent as JSON, None sends nothing. ``path`` and ``method`` are for what speaks HTTP. The answer must
+    have ``status`` (a function that ends well counts as 200) and hold the text ``contains``.
+    """
+
+    payload: Any = None
+    path: str = "/"
+    method: str = "GET"
+    status: int = 200
+    contains: str = ""
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a version answered: an HTTP status (0: nobody answered), the body as text, and its log if it came along."""
+
+    status: int
+    body: str = ""
+    log: Sequence[str] = ()
 
 
 class DeployFailed(TerminalError):
@@ -89,28 +139,55 @@ class DeployFailed(TerminalError):
 
 
 class Target(Protocol):
-    """One cloud's way to run functions. ``options`` names the options it knows, ``kind`` what it runs."""
+    """One cloud's way to run functions or containers.
+
+    ``options`` names the options it knows, ``runs`` what it can run. ``splits`` says whether two versions can share
+    the traffic: where not, ``shift`` is only asked for 100 percent.
+
+    ``prepare``, ``shift`` and ``restore`` are called again and again, by any process, until they say ``Ready``: each
+    call looks at what is there, starts what has to be done next, and returns without waiting for it. So a call that
+    was cut off is simply made again. Nothing is begun twice: what carries ``desired.attempt`` is this deployment's own.
+    """
 
     options: frozenset[str]
-    kind: Literal["package", "image"]
+    runs: frozenset[Kind]
+    splits: bool
 
     def observe(self, name: str) -> Observed | None:
         """What serves now, None when there is nothing of that name."""
 
-    def deploy(self, desired: Desired, observed: Observed | None, log: Log) -> Deployed:
-        """Create or update, and let the new version serve only once it is ready.
+    def prepare(self, desired: Desired, previous: Observed | None, log: Log) -> Progress:
+        """Bring up a new version that gets no traffic while ``previous`` serves.
 
-        On failure puts back what served before and raises ``DeployFailed``. Safe to repeat after a crash.
+        :raises DeployFailed: it does not come up
+        :raises StaleError: somebody else deploys meanwhile
         """
 
-    def verify(self, desired: Desired, deployed: Deployed) -> None:
-        """Reads back that exactly ``deployed`` serves, with this artifact; raises ``DeployFailed``."""
+    def shift(
+        self, name: str, version: str, percent: int, previous: Observed | None, log: Log
+    ) -> Progress:
+        """Give ``percent`` of the traffic to ``version`` and the rest to ``previous``."""
 
-    def restore(self, name: str, previous: Observed) -> None:
-        """Lets ``previous.version`` serve again."""
+    def verify(self, desired: Desired, version: str) -> None:
+        """Reads back that ``version`` has all traffic and runs what it shall; raises ``DeployFailed``."""
 
-    def delete(self, name: str) -> None:
-        """Removes it with all its versions, and returns when it is gone. Safe to repeat."""
+    def restore(self, name: str, previous: Observed | None, log: Log) -> Progress:
+        """Let ``previous`` serve again, alone; where there was none, remove what a deployment has made.
+
+        ``Ready.version`` is what serves then, which may be another name for the same; "" if nothing does.
+        """
+
+    def invoke(self, name: str, version: str, smoke: Smoke) -> Answer:
+        """Ask ``version``, whether or not it has traffic.
+
+        :raises InputError: this target cannot ask a single version
+        """
+
+    def tail(self, name: str, version: str) -> Sequence[str]:
+        """The last lines of the log of ``version``; empty where they cannot be had."""
+
+    def delete(self, name: str) -> Progress:
+        """Remove it with all its versions. Called again until it is gone; safe to repeat."""
 
 
 def difference(desired: Desired, observed: Observed) -> tuple[str, ...]:
@@ -120,13 +197,18 @@ def difference(desired: Desired, observed: Observed) -> tuple[str, ...]:
         lines.append(f"code: {observed.artifact or 'unknown'} -> {desired.artifact}")
     for key in sorted(desired.options):
         was, shall = observed.options.get(key), desired.options[key]
-        if isinstance(shall, Unknown) or was != shall:
+        if isinstance(shall, Unknown) or plain(was) != plain(shall):
             lines.append(f"{key}: {'(not set)' if was is None else was} -> {shall}")
     words = {key: _changed(key, desired, observed) for key in {*desired.environment, *observed.environment}}
     lines += [f"environment {key}: {word}" for key, word in sorted(words.items()) if word]
     if not lines and observed.config != desired.config:
         lines.append("configuration: written differently, or deployed by someone else")
     return tuple(lines)
+
+
+def plain(option: Option) -> Option:
+    """An option for comparing: lists without their order."""
+    return tuple(sorted(option)) if isinstance(option, Sequence) and not isinstance(option, str) else option
 
 
 def _changed(key: str, desired: Desired, observed: Observed) -> str:
@@ -189,7 +271,10 @@ def check_destroys(approved: ComponentChange, name: str, observed: Observed | No
 
 
 def _differs(key: str, desired: Desired, observed: Observed) -> bool:
-    return key in desired.options and desired.options[key] != observed.options.get(key)
+    shall = desired.options.get(key)
+    if key not in desired.options or isinstance(shall, Unknown):
+        return key in desired.options
+    return plain(shall) != plain(observed.options.get(key))
 
 
 def binds(desired: Desired) -> dict[str, str | int]:
@@ -222,7 +307,7 @@ def check_options(target: Target, desired: Desired) -> None:
     if strange:
         known = ", ".join(sorted(target.options))
         raise InputError(f"{desired.name}: {', '.join(strange)} not known here; known are {known}")
-    if (desired.package is not None) != (target.kind == "package"):
-        raise InputError(
-            f"{desired.name}: this target runs {target.kind}s; give {target.kind!r} and nothing else"
-        )
+    kind: Kind = "image" if desired.package is None else "package"
+    if kind not in target.runs:
+        (other,) = target.runs
+        raise InputError(f"{desired.name}: this target runs {other}s; give {other!r} and nothing else")
