@@ -143,8 +143,9 @@ def test_what_takes_long_is_looked_at_more_and_more_rarely(run: Run, clock: list
         except TaskDeferred as parked:
             waits.append(parked.trigger.serialize()[1]["moment"] - clock[0])
             clock[0] += 100
-    assert waits == sorted(waits)
-    assert waits[-1] > 20
+    bringing_up = waits[: waits.index(max(waits)) + 1]
+    assert bringing_up == sorted(bringing_up)
+    assert (bringing_up[0], bringing_up[-1]) == (5, pytest.approx(52, abs=5))
 
 
 def test_without_deferring_it_waits_in_the_worker(run: Run) -> None:
