@@ -19,6 +19,7 @@ class Place(NamedTuple):
     region: str | None = None
     project: str | None = None
     resource_group: str | None = None
+    subscription: str | None = None
 
     def need(self, name: str) -> str:
         """The value of ``name``. :raises InputError: it was not given"""
@@ -44,7 +45,7 @@ def _cloud_run(place: Place) -> Target:
     return CloudRun(
         gcp.client(run_v2.ServicesClient, place.conn_id),
         gcp.client(run_v2.RevisionsClient, place.conn_id),
-        project=place.project or gcp.project_id(place.conn_id),
+        project=place.need("project"),
         region=place.need("region"),
     )
 
@@ -76,8 +77,21 @@ DEFAULT_CONNECTIONS = {
 }
 
 
+def complete(target: str, place: Place) -> Place:
+    """The place with what its connection knows. :raises InputError: the connection does not say it either"""
+    if target in ("cloud_run", "cloud_functions") and not place.project:
+        from triplane.clouds import gcp
+
+        return place._replace(project=gcp.project_id(place.conn_id))
+    if target in ("azure_functions", "container_apps"):
+        from triplane.clouds import azure
+
+        return place._replace(subscription=azure.subscription_id(place.conn_id))
+    return place
+
+
 def connect(target: str, place: Place) -> Target:
-    """The target of that name. :raises InputError: there is none"""
+    """The target of that name, at a complete place. :raises InputError: there is none"""
     if target not in TARGETS:
         raise InputError(f"{target!r} is not a target; use one of {', '.join(TARGETS)}")
     return TARGETS[target](place)

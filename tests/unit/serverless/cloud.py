@@ -85,7 +85,9 @@ class Cloud:
         self._serve({**rest, version: percent})
         self._die()
         return (
-            Waiting(why="moving", seconds=self.look) if self._slow(f"shift {percent}") else Ready(version=version)
+            Waiting(why="moving", seconds=self.look)
+            if self._slow(f"shift {percent}")
+            else Ready(version=version)
         )
 
     def verify(self, desired: Desired, version: str) -> None:
@@ -102,7 +104,9 @@ class Cloud:
         self._serve({previous.version: 100} if previous.version else {})
         self._die()
         return (
-            Waiting(why="moving back", seconds=self.look) if self._slow("back") else Ready(version=previous.version)
+            Waiting(why="moving back", seconds=self.look)
+            if self._slow("back")
+            else Ready(version=previous.version)
         )
 
     def invoke(self, name: str, version: str, smoke: Smoke) -> Answer:

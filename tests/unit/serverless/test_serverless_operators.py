@@ -13,6 +13,7 @@ from tests.unit.serverless.cloud import Cloud, Killed, World
 from triplane.core.change import ComponentChange
 from triplane.core.errors import RefusedError
 from triplane.serverless import targets
+from triplane.serverless.links import CONSOLE_URL, console_url
 from triplane.serverless.operators import (
     ServerlessDeleteOperator,
     ServerlessDeployOperator,
@@ -234,7 +235,7 @@ def test_an_approval_that_ends_in_the_middle_does_not_leave_traffic_split(
         return change
 
     monkeypatch.setattr(ServerlessDeployOperator, "approved", approved)
-    more = {"change_set": "sha256:x", "traffic": CANARY}
+    more = {"change_set": "sha256:x", "revision": "abc", "traffic": CANARY}
     with pytest.raises(TaskDeferred):
         run.deploy(**more)
     held[0] = False
@@ -269,6 +270,35 @@ def test_without_an_artifact_store_the_deferral_carries_how_far_it_is(
     clock[0] += 61
     operator = ServerlessDeployOperator(**run.arguments(traffic=CANARY))
     assert operator.go_on(run.context(), None, record)["version"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("target", "url"),
+    [
+        ("lambda", "https://r.console.aws.amazon.com/lambda/home?region=r#/functions/w"),
+        ("fargate", "https://r.console.aws.amazon.com/ecs/v2/clusters/main/services/w?region=r"),
+        ("cloud_run", "https://console.cloud.google.com/run/detail/r/w?project=p"),
+        ("cloud_functions", "https://console.cloud.google.com/functions/details/r/w?project=p"),
+        (
+            "azure_functions",
+            "https://portal.azure.com/#resource/subscriptions/s/resourceGroups/g/providers/Microsoft.Web/sites/w",
+        ),
+        (
+            "container_apps",
+            "https://portal.azure.com/#resource/subscriptions/s/resourceGroups/g/providers/Microsoft.App/containerApps/w",
+        ),
+        ("memory", ""),
+    ],
+)
+def test_links(target: str, url: str) -> None:
+    place = targets.Place("c", region="r", project="p", resource_group="g", subscription="s")
+    cluster = {"cluster": "arn:aws:ecs:r:000000000000:cluster/main"}
+    assert console_url(target, "w", place, cluster) == url
+
+
+def test_a_task_leads_to_the_console(run: Run) -> None:
+    run.plan()
+    assert run.results[CONSOLE_URL] == ""
 
 
 def test_delete(run: Run) -> None:

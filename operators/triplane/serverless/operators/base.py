@@ -9,19 +9,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from triplane import settings
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, TerminalError, TriplaneError
 from triplane.core.references import references, resolve
+from triplane.serverless.links import CONSOLE_URL, ConsoleLink
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from triplane.core.change import State
     from triplane.serverless.target import Desired, Observed, Smoke, Target, Waiting
+    from triplane.serverless.targets import Place
     from triplane.serverless.traffic import Traffic
 
 SECRETS = ("variable.", "connection.")
@@ -60,7 +62,7 @@ class ServerlessOperator(BaseOperator):
     :param project: Google Cloud project; default is the connection's
     :param resource_group: Azure resource group
     :param source: digest of the frozen source, None for a folder of the worker
-    :param revision: the commit, recorded as a label
+    :param revision: the commit, recorded as a label; default is that of the approved change set
     :param deferrable: false waits in the worker
     :param address: ``<cloud>/function/<name>``
     :param scope: where stack outputs are kept: ``<environment>/<cloud>``; by default the DAG's id
@@ -70,6 +72,7 @@ class ServerlessOperator(BaseOperator):
         *("name", "path", "image", "environment", "options", "traffic", "smoke"),
         *("conn_id", "region", "project", "resource_group", "source", "revision", "address", "scope"),
     )
+    operator_extra_links: Sequence[BaseOperatorLink] = (ConsoleLink(),)
     ui_color = "#fdebd3"
 
     def __init__(
@@ -130,15 +133,17 @@ class ServerlessOperator(BaseOperator):
 
     def connect(self) -> Target:
         """The target, with a client for the connection."""
-        from triplane.serverless.targets import Place, connect
+        from triplane.serverless.targets import connect
 
-        place = Place(
-            conn_id=self.conn_id,
-            region=self.region,
-            project=self.project,
-            resource_group=self.resource_group,
-        )
-        return connect(self.target, place)
+        return connect(self.target, self._place())
+
+    def link(self, context: Context) -> None:
+        """Let people follow the task to the cloud's console."""
+        from triplane.serverless.links import console_url
+
+        if "ti" in context:
+            url = console_url(self.target, self.name, self._place(), self.options)
+            context["ti"].xcom_push(key=CONSOLE_URL, value=url)
 
     def desired(self, *, image: str | None, strict: bool, built: str | None = None) -> Desired:
         """The function as it is written, with its references resolved.
@@ -163,7 +168,6 @@ class ServerlessOperator(BaseOperator):
             package=package,
             environment={key: _text(value) for key, value in environment.items()},
             options=_resolved(options, lookup, strict=strict),
-            revision=self.revision or "",
         )
 
     def how(self) -> tuple[Traffic, Smoke | None]:
@@ -225,6 +229,12 @@ class ServerlessOperator(BaseOperator):
     def say(self, line: str) -> None:
         """Log ``line``, redacted."""
         self.log.info("%s", settings.redactor()(line))
+
+    def _place(self) -> Place:
+        from triplane.serverless.targets import Place, complete
+
+        written = Place(self.conn_id, self.region, self.project, self.resource_group)
+        return complete(self.target, written)
 
     def _package(self, built: str | None) -> bytes:
         from triplane.serverless import package

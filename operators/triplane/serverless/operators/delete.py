@@ -30,6 +30,7 @@ class ServerlessDeleteOperator(Applying, ServerlessOperator):
         if approved and not approved.changed:
             return self.result("unchanged", "", begin)
         target = self.connect()
+        self.link(context)
         observed = target.observe(self.name)
         if approved:
             check_destroys(approved, self.name, observed)

@@ -57,6 +57,7 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
         built = str(record["artifact"]) if record and self.path else None
         desired = self.desired(image=image, strict=True, built=built)
         target = self.connect()
+        self.link(context)
         check_options(target, desired)
         manner = how(target, *self.how())
         if approved:
@@ -71,7 +72,7 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
         traffic, smoke = self.how()
         deployment = Deployment(
             target=target,
-            desired=replace(desired, attempt=str(record["attempt"]["id"])),
+            desired=replace(desired, attempt=str(record["attempt"]["id"]), revision=self._commit()),
             traffic=traffic,
             smoke=smoke,
             limit=self.limit,
@@ -88,6 +89,11 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
         if record is not None and self._store() and record["change_set"] == self.change_set:
             return ComponentChange.from_json(record["change"]) if record["change"] else None
         return self.approved(context)
+
+    def _commit(self) -> str:
+        if self.revision or not self.change_set:
+            return self.revision or ""
+        return settings.get_change_set(self.change_set).revision
 
     def _begin(
         self, context: Context, target: Target, desired: Desired, approved: ComponentChange | None

@@ -33,6 +33,7 @@ class ServerlessPlanOperator(ServerlessOperator):
         from triplane.serverless.target import check_options, how, plan, plan_to_destroy
 
         target = self.connect()
+        self.link(context)
         if self.intent == "destroy":
             change = plan_to_destroy(self.address, self.name, target.observe(self.name))
         else:
