@@ -25,6 +25,7 @@ DOCUMENTS = Path(googleapiclient.__file__).parent / "discovery_cache" / "documen
 APIS = {
     "cloudbuild": ("cloudbuild.v1",),
     "run": ("run.v2",),
+    "cloudfunctions": ("cloudfunctions.v2",),
     "container": ("container.v1",),
     "artifactregistry": ("artifactregistry.v1",),
     "compute": ("compute.v1",),
