@@ -28,6 +28,7 @@ from triplane.sandbox.gcp.grpc_front import enum_numbers
 from triplane.sandbox.gcp.oauth import Tokens
 from triplane.sandbox.gcp.operations import Operations
 from triplane.sandbox.gcp.state import PROJECT, REGION, State
+from triplane.serverless.cloud_functions import CloudFunctions
 from triplane.serverless.cloud_run import CloudRun
 from triplane.serverless.deployment import Attempt, Deployment
 from triplane.serverless.target import Desired, Observed, Target
@@ -118,6 +119,15 @@ class Google:
             project=PROJECT, region=REGION, id_token=self.tokens.issue_id,
         )  # fmt: skip
 
+    def cloud_functions(self) -> CloudFunctions:
+        """A new target with new clients, as another process has it."""
+        from google.cloud import run_v2
+
+        return CloudFunctions(
+            self.session(), self.client(run_v2.ServicesClient), self.client(run_v2.RevisionsClient),
+            project=PROJECT, region=REGION, id_token=self.tokens.issue_id,
+        )  # fmt: skip
+
     def writes(self) -> list[str]:
         """Every request that changes something, as ``METHOD last-part``."""
         return [f"{verb} {place.rpartition('/')[2]}" for verb, place in self.log if verb != "GET"]
@@ -139,6 +149,12 @@ def package(text: str, file: str = "main.py") -> bytes:
 
 def code(answer: str) -> bytes:
     return package(f"import os\n\ndef hello(request):\n    return {answer!r} + os.environ.get('LEVEL', '')\n")
+
+
+def function(data: bytes, **changes: Any) -> Desired:
+    """A Python function of this package."""
+    options = {"runtime": "python312", "entry_point": "hello", **changes.pop("options", {})}
+    return desired("sha256:" + hashlib.sha256(data).hexdigest(), data, options=options, **changes)
 
 
 def desired(artifact: str, data: bytes | None = None, **changes: Any) -> Desired:

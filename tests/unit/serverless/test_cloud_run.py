@@ -16,7 +16,13 @@ from triplane.serverless.deployment import Attempt, Deployment
 from triplane.serverless.target import Observed, Ready, Smoke, Waiting, difference
 from triplane.serverless.traffic import Traffic
 
-OPTIONS = {"port": 8080, "memory": "256Mi", "timeout": 30, "max_instances": 3, "ingress": "all"}
+OPTIONS: dict[str, Any] = {
+    "port": 8080,
+    "memory": "256Mi",
+    "timeout": 30,
+    "max_instances": 3,
+    "ingress": "all",
+}
 CANARY = Traffic(strategy="canary", steps=(10,), wait=0)
 BAD = image("missing")
 FULL = "projects/triplane-sandbox/locations/europe-west1/services/webhook"
@@ -290,12 +296,19 @@ def test_killed_after_any_request(google: Google, scenario: Scenario, delay: flo
     assert google.writes().count("POST services") == (0 if before else 1) + (1 if before else 0)
 
 
-FAULTS = [(429, "Quota exceeded"), (503, "unavailable"), (401, "expired"), (409, "etag mismatch")]
+FAULTS = [
+    (429, "Quota exceeded", False),
+    (429, "Quota exceeded", True),
+    (503, "unavailable", False),
+    (503, "unavailable", True),
+    (401, "expired", False),
+    (409, "etag mismatch", False),
+    (409, "etag mismatch", True),
+]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
-@pytest.mark.parametrize("done", [False, True])
-@pytest.mark.parametrize(("status", "message"), FAULTS)
+@pytest.mark.parametrize(("status", "message", "done"), FAULTS)
 def test_a_fault_at_any_request(
     google: Google, scenario: Scenario, status: int, message: str, done: bool
 ) -> None:

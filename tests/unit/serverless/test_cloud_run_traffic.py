@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from google.cloud import run_v2
 
@@ -53,7 +55,7 @@ def test_what_the_others_get(percent: int, previous: str, shares: dict[str, int]
 
 
 def test_tags_of_others_stay() -> None:
-    given = [
+    given: list[dict[str, Any]] = [
         {"revision": "a", "percent": 100},
         {"revision": "b", "tag": "green"},
         {"revision": "c", "tag": "t0123abcd"},
