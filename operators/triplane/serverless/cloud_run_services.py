@@ -103,11 +103,10 @@ class CloudRunServices:
     def shift(self, full: str, version: str, percent: int, previous: Observed | None) -> Progress:
         """Give ``percent`` of the traffic to ``version`` and the rest to ``previous``.
 
-        :raises StaleError: somebody else's revision has got some of it
+        :raises StaleError: a revision that was made after ``version`` has got some of it
         """
         service = self.found(full)
-        strange = sorted({*shares_of(version_of(service))} - {version, *_before(previous)})
-        if strange:
+        if strange := self._newer(service, version, previous):
             raise StaleError(f"{short(full)}: somebody else has let {', '.join(strange)} serve; plan again")
         shares = shared(version, percent, previous)
         tag = own_tag(service, version) if percent < 100 else ""
@@ -115,6 +114,13 @@ class CloudRunServices:
             return waiting
         told = ", ".join(f"{name} {share} %" for name, share in shares.items())
         return Ready(version=version, details={"url": service.uri, "traffic": told})
+
+    def _newer(self, service: Any, version: str, previous: Observed | None) -> list[str]:
+        """What serves, was not there when ``version`` was made, and so is somebody else's."""
+        others = sorted({*shares_of(version_of(service))} - {version, *_before(previous)})
+        ours = self.revision(service.name, version) if others else None
+        found = [self.revision(service.name, each) for each in others]
+        return [short(each.name) for each in found if each and ours and each.create_time > ours.create_time]
 
     def put_back(self, service: Any, previous: Observed, ours: Callable[[Any], bool], log: Log) -> Progress:
         """Let ``previous`` serve alone, open to whom it was. What somebody else lets serve meanwhile stays.

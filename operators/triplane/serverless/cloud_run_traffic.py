@@ -73,10 +73,18 @@ def foreign_tags(service: Any) -> Targets:
 def same(found: Iterable[Any], wanted: Targets) -> bool:
     """Whether targets (or their statuses) are what is wanted."""
     have = {
-        (each.type_.name, each.revision, each.percent, each.tag) for each in found if each.percent or each.tag
+        _key(each.type_.name, each.revision, each.percent, each.tag)
+        for each in found
+        if each.percent or each.tag
     }
-    shall = {(each["type_"], each["revision"], each["percent"], each.get("tag", "")) for each in wanted}
-    return have == shall
+    return have == {
+        _key(each["type_"], each["revision"], each["percent"], each.get("tag", "")) for each in wanted
+    }
+
+
+def _key(kind: str, revision: str, percent: int, tag: str) -> tuple[str, str, int, str]:
+    """Where the latest is meant, only the status says which one that is."""
+    return kind, revision if kind == REVISION else "", percent, tag
 
 
 def tag_for(attempt: str, service: str) -> str:

@@ -133,9 +133,27 @@ def test_a_split_is_put_back_as_it_was(google: Google) -> None:
     assert before.version == f"{first}=70,{second}=30"
     assert run(google.cloud_run, desired(BAD, options=OPTIONS)).failed
     assert observed(google) == before
-    step = google.cloud_run()
-    third = run(lambda: step, desired(image("three"), options=OPTIONS), traffic=CANARY)
+    third = run(google.cloud_run, desired(image("three"), options=OPTIONS), traffic=CANARY)
     assert observed(google).version == third.serves
+
+
+def test_a_split_is_shared_with_whom_has_most_of_it(google: Google) -> None:
+    first, second = deploy(google, "one").version, deploy(google, "two").version
+    targets = [{"type_": "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION", "revision": name, "percent": share}
+               for name, share in ((first, 70), (second, 30))]  # fmt: skip
+    update(google, traffic=targets)
+    wanted = replace(desired(image("three"), options=OPTIONS), attempt="0123456789abcdef")
+    progress, before = google.cloud_run().prepare(wanted, observed(google), print), observed(google)
+    while not isinstance(progress, Ready):
+        progress = google.cloud_run().prepare(wanted, before, print)
+    most = replace(before, version=first)
+
+    def shift() -> Any:
+        return google.cloud_run().shift("webhook", progress.version, 10, most, print)
+
+    assert isinstance(shift(), Waiting)
+    assert isinstance(shift(), Ready)
+    assert observed(google).version == f"{first}=90,{progress.version}=10"
 
 
 def update(google: Google, **fields: Any) -> None:
@@ -182,8 +200,10 @@ def test_somebody_else_deploys_meanwhile(google: Google) -> None:
 def test_what_somebody_else_serves_is_not_taken_back(google: Google) -> None:
     first = deploy(google, "one")
     wanted = replace(desired(image("two"), options=OPTIONS), attempt="0123456789abcdef")
-    while isinstance(google.cloud_run().prepare(wanted, first, print), Waiting):
-        pass
+    progress: Any = None
+    while not isinstance(progress, Ready):
+        progress = google.cloud_run().prepare(wanted, first, print)
+    ours = progress.version
     template = {"containers": [{"image": image("three")}]}
     update(
         google,
@@ -192,7 +212,7 @@ def test_what_somebody_else_serves_is_not_taken_back(google: Google) -> None:
     )
     theirs = observed(google).version
     with pytest.raises(StaleError, match="somebody else"):
-        google.cloud_run().shift("webhook", f"{first.version}-x", 100, first, print)
+        google.cloud_run().shift("webhook", ours, 100, first, print)
     progress = google.cloud_run().restore("webhook", first, print)
     assert progress == Ready(version=theirs)
 

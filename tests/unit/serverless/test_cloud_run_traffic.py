@@ -69,3 +69,11 @@ def test_tags_of_others_stay() -> None:
 def test_a_tag_needs_room() -> None:
     assert traffic.tag_for("0123456789abcdef", "w" * 37) == "t01234567"
     assert traffic.tag_for("0123456789abcdef", "w" * 38) == ""
+
+
+def test_the_latest_is_the_same_whichever_it_is() -> None:
+    latest = "TRAFFIC_TARGET_ALLOCATION_TYPE_LATEST"
+    status = run_v2.TrafficTargetStatus(type_=latest, revision="web-2", tag="green")
+    wanted = [{"type_": latest, "revision": "", "percent": 0, "tag": "green"}]
+    assert traffic.same([status], wanted)
+    assert not traffic.same([], wanted)
