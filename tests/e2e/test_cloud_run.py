@@ -71,16 +71,19 @@ def test_the_whole_life_of_a_service(sandbox: Sandbox, name: str) -> None:
     assert second.version != first.version
     assert difference(two, second) == ()
 
-    bad = run(connect, desired(name, MISSING, options=OPTIONS))
-    assert "not found" in bad.failed
-    assert bad.serves == second.version
-    assert observed(name) == second
-
     services = gcp.client(run_v2.ServicesClient, CONNECTION)
     service = services.get_service(name=f"{PARENT}/services/{name}")
     service.ingress = run_v2.IngressTraffic.INGRESS_TRAFFIC_INTERNAL_ONLY
     services.update_service(service=service).result(timeout=60)
     assert difference(two, observed(name)) == ("ingress: internal -> all",)
+    assert not run(connect, two).failed
+    assert difference(two, observed(name)) == ()
+    third = observed(name)
+
+    bad = run(connect, desired(name, MISSING, options=OPTIONS))
+    assert "not found" in bad.failed
+    assert bad.serves == third.version
+    assert observed(name) == third
 
     until_gone(connect, name)
 
