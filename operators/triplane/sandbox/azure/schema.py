@@ -119,6 +119,10 @@ class Contract:
             if shape in _SCALARS and not _is(shape, value):
                 raise _invalid(f"Error converting value to type '{shape}'. Path '{path}'.")
             return value
+        if "enum" in shape:
+            if isinstance(value, str) and value.lower() in {item.lower() for item in shape["enum"]}:
+                return value
+            raise _invalid(f"Error converting value {value!r} to type '{shape['enum']}'. Path '{path}'.")
         if "model" in shape and isinstance(value, dict):
             return self._object(shape["model"], value, f"{path}.", partial=partial)
         if "map" in shape and isinstance(value, dict):

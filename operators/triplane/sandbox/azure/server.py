@@ -17,6 +17,7 @@ from aiohttp import web
 from triplane.sandbox import builds
 from triplane.sandbox.azure.apps import Apps
 from triplane.sandbox.azure.arm import ResourceManager
+from triplane.sandbox.azure.container_apps import ContainerApps
 from triplane.sandbox.azure.errors import ArmError
 from triplane.sandbox.azure.faults import Fault, Faults
 from triplane.sandbox.azure.schema import Contract
@@ -28,7 +29,7 @@ from triplane.sandbox.azure.world import Settings, World
 log = logging.getLogger("azure")
 LOGIN = ("login.microsoftonline.com", "login.windows.net", "sts.windows.net")
 MAX_BODY = 256 << 20
-SITES, SCM = ".azurewebsites.net", ".scm.azurewebsites.net"
+SITES, SCM, CONTAINERS = ".azurewebsites.net", ".scm.azurewebsites.net", ".azurecontainerapps.io"
 
 
 class Server:
@@ -45,8 +46,13 @@ class Server:
         )
         tasks = Tasks(world, self._directory, runner, gate=settings.gate, blobs=settings.blobs)
         world.settlers.append(tasks.settle)
-        listers = {"microsoft.web/sites/functions": self._sites.functions}
-        self._arm = ResourceManager(world, contract, self._directory, self._faults, listers, tasks.actions())
+        self._containers = ContainerApps(world)
+        listers = {
+            "microsoft.web/sites/functions": self._sites.functions,
+            "microsoft.web/sites/slots/functions": self._sites.functions,
+        }
+        actions = {**tasks.actions(), **self._sites.actions()}
+        self._arm = ResourceManager(world, contract, self._directory, self._faults, listers, actions)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         host = request.host.partition(":")[0].lower()
@@ -72,6 +78,8 @@ class Server:
             return await self._sites.scm(host.removesuffix(SCM), request)
         if host.endswith(SITES):
             return await self._sites.serve(host.removesuffix(SITES), request)
+        if host.endswith(CONTAINERS):
+            return self._containers.serve(host, request)
         raise ArmError(404, "NotFound", f"The sandbox does not serve {host}.")
 
     async def _login(self, request: web.Request) -> web.Response:
