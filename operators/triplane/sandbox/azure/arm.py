@@ -319,7 +319,7 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in new.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict) and key != "tags"
         result[key] = _merged(result[key], value) if both else value
-    return result
+    return {key: value for key, value in result.items() if value is not None}
 
 
 async def _json(request: web.Request) -> Any:

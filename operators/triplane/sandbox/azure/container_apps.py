@@ -253,6 +253,8 @@ def shown(world: World, resource: Resource) -> Resource:
         app = world.get(resource["id"].partition("/revisions/")[0])
         shares = _weights(world, app) if app else {}
         resource["properties"]["trafficWeight"] = shares.get(resource["name"], 0)
+        if not app or not app["properties"]["configuration"].get("ingress"):
+            resource["properties"].pop("fqdn", None)
         return resource
     for secret in resource["properties"]["configuration"].get("secrets") or []:
         secret.pop("value", None)

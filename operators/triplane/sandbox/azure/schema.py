@@ -106,7 +106,11 @@ class Contract:
                     f"Could not find member '{key}' on object of type '{model.partition('.')[2]}'. "
                     f"Path '{path}{key}'."
                 )
-            if fields[key]["readonly"] or value is None:
+            if fields[key]["readonly"]:
+                continue
+            if value is None:
+                # In a merge patch, null takes a member away.
+                result |= {key: None} if partial and model.startswith("containerapps.") else {}
                 continue
             result[key] = self._value(fields[key]["type"], value, f"{path}{key}", partial=partial)
         missing = [key for key, field in fields.items() if field["required"] and key not in result]

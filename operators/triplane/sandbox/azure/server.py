@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from triplane.sandbox.azure.world import Settings, World
 log = logging.getLogger("azure")
 LOGIN = ("login.microsoftonline.com", "login.windows.net", "sts.windows.net")
 MAX_BODY = 256 << 20
+MAX_ASKED = 5000
 SITES, SCM, CONTAINERS = ".azurewebsites.net", ".scm.azurewebsites.net", ".azurecontainerapps.io"
 
 
@@ -40,6 +42,7 @@ class Server:
         contract = Contract(json.loads(Path(settings.contract).read_text()))
         self._directory = Directory(settings.tenant, settings.client_id, settings.client_secret)
         self._faults = Faults()
+        self._asked: deque[str] = deque(maxlen=MAX_ASKED)
         self._sites = Sites(world, self._directory, Apps(Path(settings.home) / "sites"))
         runner = builds.Builds(
             Path(settings.home).parent / "builds" / "azure", builds.environment(settings.proxy, settings.ca)
@@ -59,9 +62,13 @@ class Server:
         try:
             if host in ("127.0.0.1", "localhost"):
                 return await self._sandbox(request)
-            if fault := self._faults.request(request.method, request.path):
-                raise fault
+            self._asked.append(f"{request.method} {host}{request.path}")
+            fault = self._faults.request(request.method, request.path)
+            if fault and not fault.lost:
+                raise fault.error()
             answer = await self._dispatch(host, request)
+            if fault:
+                raise fault.error()
         except ArmError as error:
             answer = web.json_response(error.body(), status=error.status, headers=error.headers)
         except AuthError as error:
@@ -109,6 +116,9 @@ class Server:
                 )
         if request.path.startswith("/_sandbox/sites/"):
             return web.json_response(self._sites.summary(request.path.rpartition("/")[2]))
+        if request.path == "/_sandbox/asked":
+            asked, self._asked = list(self._asked), deque(maxlen=MAX_ASKED)
+            return web.json_response(asked)
         if request.path == "/_sandbox/faults" and request.method == "POST":
             self._faults.add(Fault(**await request.json()))
             return web.Response(status=204)
