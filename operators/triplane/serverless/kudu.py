@@ -1,96 +1,123 @@
-"""The deployment host of a function app (``<app>.scm.azurewebsites.net``): packages go in here."""
+"""The deployment host of a function app or slot (``<app>.scm.azurewebsites.net``): packages go in here."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
-from triplane.core.errors import TerminalError, TransientError
-from triplane.serverless.target import DeployFailed
+from triplane.core.errors import TerminalError
+from triplane.serverless.azure_calls import Busy
 
 FAILED, SUCCESS = 3, 4
-POLL_SECONDS = 1.0
 # The host restarts when settings change, and takes one deployment at a time.
 BUSY = frozenset({409, 429, 500, 502, 503, 504})
-BUSY_SECONDS = 120.0
-DEPLOY_SECONDS = 900.0
-REQUEST_SECONDS = 300.0
+CONNECT_SECONDS = 10.0
+READ_SECONDS = 30.0
+UPLOAD_SECONDS = 300.0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Deployment:
     """One package that was sent; ``message`` is what its sender wrote to it."""
 
     id: str
     message: str
     active: bool
+    status: int
+    complete: bool
+    ended: datetime | None = None
 
     @classmethod
     def read(cls, value: Mapping[str, Any]) -> Deployment:
-        return cls(str(value["id"]), str(value.get("message") or ""), bool(value.get("active")))
+        status = int(value.get("status") or 0)
+        ended = value.get("end_time")
+        return cls(
+            id=str(value["id"]),
+            message=str(value.get("message") or ""),
+            active=bool(value.get("active")),
+            status=status,
+            complete=bool(value.get("complete")) or status in (FAILED, SUCCESS),
+            ended=_time(str(ended)) if ended else None,
+        )
 
 
 class Kudu:
-    """``token`` gives an access token for Resource Manager, which this host takes too."""
+    """``token`` gives an access token for Resource Manager, which this host takes too.
+
+    Every call makes one request. Where the host restarts, is busy or cannot be reached, it raises ``Busy``.
+    """
 
     def __init__(self, host: str, token: Callable[[], str]) -> None:
         self._base = f"https://{host}/api"
         self._token = token
+        self._now = datetime.now(UTC)
 
-    def active(self) -> Deployment | None:
-        """The deployment whose package serves, None when nothing was deployed."""
-        found = [Deployment.read(item) for item in self._request("GET", "/deployments").json()]
-        return next((item for item in found if item.active), None)
+    def deployments(self) -> list[Deployment]:
+        """All deployments, the newest first."""
+        return [Deployment.read(item) for item in self._request("GET", "/deployments").json()]
+
+    def age(self, deployment: Deployment) -> float:
+        """Seconds since it ended, by the host's own clock; 0 while it runs."""
+        return (self._now - deployment.ended).total_seconds() if deployment.ended else 0.0
 
     def download(self) -> bytes:
         """The files that serve now, as a zip archive."""
         return bytes(self._request("GET", "/zip/site/wwwroot/").content)
 
-    def push(self, package: bytes, message: str) -> str:
-        """Deploys a package and waits for its end; the id of its deployment.
-
-        :raises DeployFailed: the host refused the package; what served before still does
-        """
+    def push(self, package: bytes, message: str) -> None:
+        """Sends a package; its deployment is found by ``message`` among :meth:`deployments`."""
         query = {"isAsync": "true", "deployer": "triplane", "message": message}
-        answer = self._request("POST", "/zipdeploy", params=query, data=package, patient=True)
-        path = answer.headers.get("Location", "").partition("/api")[2] or "/deployments/latest"
-        deadline = time.monotonic() + DEPLOY_SECONDS
-        while True:
-            state = self._request("GET", path.partition("?")[0]).json()
-            if state.get("complete") or state.get("status") in (FAILED, SUCCESS):
-                break
-            if time.monotonic() > deadline:
-                raise DeployFailed(f"deployment {state.get('id')} did not end in {DEPLOY_SECONDS:g} s")
-            time.sleep(POLL_SECONDS)
-        if state.get("status") != SUCCESS:
-            raise DeployFailed(f"deployment {state['id']} failed: {self.why(state)}")
-        return str(state["id"])
+        self._request(
+            "POST", "/zipdeploy", params=query, data=package, timeout=(CONNECT_SECONDS, UPLOAD_SECONDS)
+        )
 
-    def why(self, state: Mapping[str, Any]) -> str:
+    def why(self, deployment: Deployment) -> str:
         """The last line of a deployment's log."""
-        log = self._request("GET", f"/deployments/{state['id']}/log").json()
-        return str(log[-1].get("message") if log else state.get("status_text") or "no reason given")
+        log = self._request("GET", f"/deployments/{deployment.id}/log").json()
+        return str(log[-1].get("message") if log else "no reason given")
 
-    def _request(self, method: str, path: str, *, patient: bool = False, **options: Any) -> Any:
-        """One request; a busy host is asked again for a while. Idempotent requests always are."""
+    def log(self, lines: int = 100) -> Sequence[str]:
+        """The last lines of the newest log of the app's containers."""
+        files = self._request("GET", "/logs/docker").json()
+        newest = max(files, key=lambda item: str(item.get("lastUpdated")), default=None)
+        if newest is None:
+            return ()
+        path = str(newest["href"]).partition("/api")[2]
+        return tuple(self._request("GET", path).text.splitlines()[-lines:])
+
+    def _request(self, method: str, path: str, **options: Any) -> Any:
         import requests
 
-        deadline = time.monotonic() + (BUSY_SECONDS if patient or method == "GET" else 0)
-        while True:
-            headers = {"Authorization": f"Bearer {self._token()}"}
-            try:
-                answer = requests.request(
-                    method, self._base + path, headers=headers, timeout=REQUEST_SECONDS, **options
-                )
-            except requests.RequestException as error:
-                raise TransientError(f"{self._base} could not be reached: {error}") from error
-            if answer.ok:
-                return answer
-            text = f"{method} {self._base}{path} answered {answer.status_code}: {answer.text[:300]}"
-            if answer.status_code not in BUSY:
-                raise TerminalError(text)
-            if time.monotonic() > deadline:
-                raise TransientError(text)
-            time.sleep(float(answer.headers.get("Retry-After") or POLL_SECONDS))
+        url = self._base + path
+        headers = {"Authorization": f"Bearer {self._token()}"}
+        options = {"timeout": (CONNECT_SECONDS, READ_SECONDS), **options}
+        try:
+            answer = requests.request(method, url, headers=headers, **options)
+        except requests.RequestException as error:
+            raise Busy(f"{self._base} could not be reached: {error}") from error
+        self._now = _http_time(answer.headers.get("Date")) or datetime.now(UTC)
+        if answer.ok:
+            return answer
+        text = f"{method} {url} answered {answer.status_code}: {answer.text[:300]}"
+        # A token that has just ended is taken for busy too: the next call brings a new one.
+        if answer.status_code in BUSY or (answer.status_code == 401 and "Expired" in answer.text):
+            raise Busy(text)
+        raise TerminalError(text)
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        found = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _http_time(text: str | None) -> datetime | None:
+    try:
+        return parsedate_to_datetime(text) if text else None
+    except ValueError:
+        return None

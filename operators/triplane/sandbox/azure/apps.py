@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from triplane.sandbox.azure.kinds import now
+from triplane.sandbox.azure.world import now
 
 PENDING, DEPLOYING, FAILED, SUCCESS = 0, 2, 3, 4
 STATUS_TEXT = {
@@ -102,6 +102,19 @@ class Apps:
         """Removes what a deleted site leaves."""
         self._apps.pop(name.lower(), None)
         shutil.rmtree(self._home / name.lower(), ignore_errors=True)
+
+    def swap(self, one: str, other: str) -> None:
+        """What is deployed to either, and its history, changes sides."""
+        first, second = self.get(one), self.get(other)
+        aside = first.directory.with_name(f".{first.directory.name}")
+        for source, destination in (
+            (first.directory, aside),
+            (second.directory, first.directory),
+            (aside, second.directory),
+        ):
+            source.rename(destination)
+        first.directory, second.directory = second.directory, first.directory
+        self._apps[one.lower()], self._apps[other.lower()] = second, first
 
     async def deploy(
         self, app: App, data: bytes, settings: Mapping[str, str], message: str, deployer: str

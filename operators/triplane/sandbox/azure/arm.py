@@ -147,6 +147,10 @@ class ResourceManager:
             raise not_found(target.kind, target.name, target.group or "")
         body = await _json(request) if request.can_read_body else {}
         answer = action(self._world, target, self._contract.clean_action(target, body))
+        if isinstance(answer, Operation):
+            answer.error = self._faults.operation("POST", f"{target.id}/{target.action}")
+            headers = _headers(target, answer, request.query["api-version"], "Location")
+            return web.Response(status=202, headers=headers)
         if answer is None:
             return web.Response(status=204 if target.action.lower() in WITHOUT_CONTENT else 200)
         return web.json_response(answer)
@@ -228,14 +232,16 @@ class ResourceManager:
         version: str,
         error: ArmError | None,
     ) -> web.Response:
-        resource["properties"]["provisioningState"] = "Updating" if before else "Creating"
+        resource["properties"]["provisioningState"] = kind.working or ("Updating" if before else "Creating")
         self._world.put(target.id, resource)
+        error = error or kind.fails(self._world, target.id)
 
         def finish(failure: ArmError | None) -> None:
             current = self._world.get(target.id)
             if current is not None:
                 current["properties"]["provisioningState"] = "Failed" if failure else "Succeeded"
                 self._world.put(target.id, current)
+                kind.done(self._world, target.id, failure)
 
         operation = self._world.start(target.id, finish, error)
         if kind.put == "location":
@@ -313,7 +319,7 @@ def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
     for key, value in new.items():
         both = isinstance(value, dict) and isinstance(result.get(key), dict) and key != "tags"
         result[key] = _merged(result[key], value) if both else value
-    return result
+    return {key: value for key, value in result.items() if value is not None}
 
 
 async def _json(request: web.Request) -> Any:

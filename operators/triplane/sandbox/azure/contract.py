@@ -18,7 +18,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-FORMAT = 3
+FORMAT = 4
 Type = str | dict[str, Any]
 
 SDKS = {
@@ -29,6 +29,7 @@ SDKS = {
     "containerregistry": "azure.mgmt.containerregistry",
     "tasks": "azure.mgmt.containerregistrytasks",
     "web": "azure.mgmt.web",
+    "containerapps": "azure.mgmt.appcontainers",
     "postgresql": "azure.mgmt.postgresqlflexibleservers",
     "msi": "azure.mgmt.msi.v2024_11_30",
 }
@@ -40,6 +41,7 @@ DISTRIBUTIONS = (
     "azure-mgmt-containerregistry",
     "azure-mgmt-containerregistrytasks",
     "azure-mgmt-web",
+    "azure-mgmt-appcontainers",
     "azure-mgmt-postgresqlflexibleservers",
     "azure-mgmt-msi",
 )
@@ -70,6 +72,13 @@ BODIES = {
     "Microsoft.Web/sites": ("web", "Site", "SitePatchResource"),
     "Microsoft.Web/sites/config/appsettings": ("web", "StringDictionary", None),
     "Microsoft.Web/sites/config/web": ("web", "SiteConfigResource", "SiteConfigResource"),
+    "Microsoft.Web/sites/config/metadata": ("web", "StringDictionary", None),
+    "Microsoft.Web/sites/config/slotConfigNames": ("web", "SlotConfigNamesResource", None),
+    "Microsoft.Web/sites/slots": ("web", "Site", "SitePatchResource"),
+    "Microsoft.Web/sites/slots/config/appsettings": ("web", "StringDictionary", None),
+    "Microsoft.Web/sites/slots/config/web": ("web", "SiteConfigResource", "SiteConfigResource"),
+    "Microsoft.App/managedEnvironments": ("containerapps", "ManagedEnvironment", "ManagedEnvironment"),
+    "Microsoft.App/containerApps": ("containerapps", "ContainerApp", "ContainerApp"),
     "Microsoft.DBforPostgreSQL/flexibleServers": ("postgresql", "Server", "ServerForPatch"),
     "Microsoft.DBforPostgreSQL/flexibleServers/databases": ("postgresql", "Database", None),
     "Microsoft.DBforPostgreSQL/flexibleServers/firewallRules": ("postgresql", "FirewallRule", None),
@@ -77,7 +86,13 @@ BODIES = {
 }
 
 # resource type and action -> SDK, model of POST
-ACTION_BODIES = {"Microsoft.ContainerRegistry/registries/scheduleRun": ("tasks", "DockerBuildRequest")}
+ACTION_BODIES = {
+    "Microsoft.ContainerRegistry/registries/scheduleRun": ("tasks", "DockerBuildRequest"),
+    "Microsoft.Web/sites/slotsswap": ("web", "CsmSlotEntity"),
+    "Microsoft.Web/sites/slots/slotsswap": ("web", "CsmSlotEntity"),
+}
+# SDKs whose enumerations are checked; the others' grow faster than the SDKs do.
+ENUMS = frozenset({"web", "containerapps"})
 
 # Versions that other well-known clients of a namespace send, beside the SDK's own.
 OTHER_API_VERSIONS = {
@@ -184,6 +199,9 @@ class ModelReader:
         origin, arguments = typing.get_origin(hint), typing.get_args(hint)
         if origin in (typing.Union, types.UnionType):
             inner = [item for item in arguments if item is not type(None)]
+            enums = [item for item in inner if inspect.isclass(item) and issubclass(item, Enum)]
+            if sdk in ENUMS and enums:
+                return {"enum": [str(each.value) for each in enums[0]]}
             kinds = {_freeze(self._hint(sdk, item)): self._hint(sdk, item) for item in inner}
             return next(iter(kinds.values())) if len(kinds) == 1 else "any"
         if origin in (list, typing.Sequence):

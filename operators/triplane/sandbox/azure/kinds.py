@@ -7,17 +7,19 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from triplane.sandbox.azure import container_apps, sites
 from triplane.sandbox.azure.errors import ArmError
 from triplane.sandbox.azure.schema import Target
-from triplane.sandbox.azure.world import Resource, World
+from triplane.sandbox.azure.world import Resource, World, now
 
 Style = Literal["sync", "operation", "location", "accepted"]
 Fill = Callable[[World, Target, Resource, Resource | None], None]
 Action = Callable[[World, Target, Mapping[str, Any]], Any]
+Fails = Callable[[World, str], ArmError | None]
+Done = Callable[[World, str, ArmError | None], None]
 
 
 def _nothing(world: World, target: Target, resource: Resource, before: Resource | None) -> None:
@@ -30,21 +32,17 @@ class Kind:
 
     ``sync``: at once. ``operation``: with the resource and an operation to poll. ``location``: with nothing but
     where the result will be. ``accepted``: with nothing but an operation. ``fill`` checks the resource and adds
-    what the service computes.
+    what the service computes. ``working`` is the state while an operation runs, ``fails`` says what it will end with,
+    ``done`` is called at its end.
     """
 
     put: Style = "sync"
     delete: Style = "sync"
     fill: Fill = _nothing
     stateful: bool = True
-
-
-# The part of a site's configuration that reading the site itself shows.
-SHOWN_WITH_SITE = ("linuxFxVersion", "alwaysOn", "http20Enabled", "numberOfWorkers", "functionAppScaleLimit")
-
-
-def now() -> str:
-    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    working: str = ""
+    fails: Fails = lambda world, identity: None
+    done: Done = lambda world, identity, error: None
 
 
 def _network(world: World, target: Target, resource: Resource, before: Resource | None) -> None:
@@ -154,59 +152,6 @@ def _plan(world: World, target: Target, resource: Resource, before: Resource | N
     resource["properties"] |= {"status": "Ready", "resourceGroup": target.group}
 
 
-def _site(world: World, target: Target, resource: Resource, before: Resource | None) -> None:
-    properties = resource["properties"]
-    plan = properties.get("serverFarmId")
-    if plan and world.get(plan) is None:
-        raise ArmError(404, "NotFound", f"Cannot find serverfarm with name {plan.rpartition('/')[2]}.")
-    other = world.find("Microsoft.Web/sites", target.name)
-    if other and other["id"].lower() != target.id.lower():
-        raise ArmError(409, "Conflict", f"Website with given name {target.name} already exists.")
-    host, scm = f"{target.name}.azurewebsites.net", f"{target.name}.scm.azurewebsites.net"
-    properties |= {
-        "defaultHostName": host,
-        "hostNames": [host],
-        "enabledHostNames": [host, scm],
-        "repositorySiteName": target.name,
-        "resourceGroup": target.group,
-        "usageState": "Normal",
-        "availabilityState": "Normal",
-        "lastModifiedTimeUtc": now(),
-    }
-    properties.setdefault("state", before["properties"]["state"] if before else "Running")
-    properties.setdefault("enabled", True)
-    _site_settings(world, target, properties)
-
-
-def _site_settings(world: World, target: Target, properties: Resource) -> None:
-    """Configuration and application settings that come with a site are resources of their own."""
-    given = properties.pop("siteConfig", {})
-    settings = given.pop("appSettings", None)
-    if settings is not None:
-        pairs = {item["name"]: item.get("value", "") for item in settings}
-        world.put(f"{target.id}/config/appsettings", settings_resource(target.id, pairs))
-    identity = f"{target.id}/config/web"
-    config = world.get(identity) or {
-        "id": identity,
-        "name": "web",
-        "type": "Microsoft.Web/sites/config",
-        "properties": {},
-    }
-    config["properties"] |= given
-    world.put(identity, config)
-
-
-def settings_resource(site: str, values: Mapping[str, str]) -> Resource:
-    """The application settings of a site, as their own resource."""
-    kind = "Microsoft.Web/sites/config"
-    return {
-        "id": f"{site}/config/appsettings",
-        "name": "appsettings",
-        "type": kind,
-        "properties": dict(values),
-    }
-
-
 def _postgresql(world: World, target: Target, resource: Resource, before: Resource | None) -> None:
     properties = resource["properties"]
     password = properties.pop("administratorLoginPassword", None)
@@ -237,9 +182,26 @@ KINDS: dict[str, Kind] = {
     "microsoft.containerservice/managedclusters/agentpools": Kind(put="operation", delete="operation"),
     "microsoft.containerregistry/registries": Kind(put="operation", delete="location", fill=_registry),
     "microsoft.web/serverfarms": Kind(fill=_plan),
-    "microsoft.web/sites": Kind(fill=_site),
-    "microsoft.web/sites/config/appsettings": Kind(stateful=False),
-    "microsoft.web/sites/config/web": Kind(stateful=False),
+    "microsoft.web/sites": Kind(fill=sites.fill),
+    "microsoft.web/sites/slots": Kind(fill=sites.fill),
+    **{
+        f"microsoft.web/sites/{part}": Kind(fill=sites.configure, stateful=False)
+        for part in (
+            *("config/appsettings", "config/web", "config/metadata", "config/slotconfignames"),
+            *("slots/config/appsettings", "slots/config/web"),
+        )
+    },
+    "microsoft.app/managedenvironments": Kind(
+        put="operation", delete="operation", fill=container_apps.fill_environment, working="InProgress"
+    ),
+    "microsoft.app/containerapps": Kind(
+        put="operation",
+        delete="location",
+        fill=container_apps.fill,
+        working="InProgress",
+        fails=container_apps.fails,
+        done=container_apps.done,
+    ),
     "microsoft.dbforpostgresql/flexibleservers": Kind(put="accepted", delete="operation", fill=_postgresql),
     "microsoft.dbforpostgresql/flexibleservers/databases": Kind(put="accepted", delete="operation"),
     "microsoft.dbforpostgresql/flexibleservers/firewallrules": Kind(put="accepted", delete="operation"),
@@ -250,20 +212,16 @@ KINDS: dict[str, Kind] = {
 def shown(world: World, resource: Resource) -> Resource:
     """``resource`` as its service shows it: a network lists its subnets, a plan counts its sites."""
     kind = resource["type"].lower()
-    if kind == "microsoft.web/sites":
-        config = world.get(f"{resource['id']}/config/web") or {"properties": {}}
-        shown_here = {key: config["properties"].get(key) for key in SHOWN_WITH_SITE}
-        resource["properties"]["siteConfig"] = shown_here
+    if kind in ("microsoft.web/sites", "microsoft.web/sites/slots"):
+        return sites.shown(world, resource)
+    if kind.startswith("microsoft.app/containerapps"):
+        return container_apps.shown(world, resource)
     if kind == "microsoft.network/virtualnetworks":
         resource["properties"]["subnets"] = list(world.below(resource["id"], f"{kind}/subnets"))
     if kind == "microsoft.web/serverfarms":
-        sites = world.below(f"/subscriptions/{world.settings.subscription}", "Microsoft.Web/sites")
-        used = [
-            site
-            for site in sites
-            if site["properties"].get("serverFarmId", "").lower() == resource["id"].lower()
-        ]
-        resource["properties"]["numberOfSites"] = len(used)
+        everything = world.below(f"/subscriptions/{world.settings.subscription}", "Microsoft.Web/sites")
+        plans = [str(site["properties"].get("serverFarmId", "")).lower() for site in everything]
+        resource["properties"]["numberOfSites"] = plans.count(resource["id"].lower())
     return resource
 
 
@@ -303,8 +261,7 @@ def _list_kubeconfig(world: World, target: Target, body: Mapping[str, Any]) -> A
 
 
 def _list_settings(world: World, target: Target, body: Mapping[str, Any]) -> Any:
-    site = target.id.rpartition("/config/")[0]
-    return world.get(target.id) or settings_resource(site, {})
+    return world.get(target.id) or sites.settings_resource(target.id, {})
 
 
 def _set_state(state: str) -> Action:
@@ -338,9 +295,19 @@ ACTIONS: dict[tuple[str, str], Action] = {
     ("microsoft.containerregistry/registries", "listcredentials"): _list_credentials,
     ("microsoft.containerservice/managedclusters", "listclusterusercredential"): _list_kubeconfig,
     ("microsoft.web/sites/config/appsettings", "list"): _list_settings,
+    ("microsoft.web/sites/config/metadata", "list"): _list_settings,
+    ("microsoft.web/sites/slots/config/appsettings", "list"): _list_settings,
     ("microsoft.web/sites/host/default", "listkeys"): _list_host_keys,
-    ("microsoft.web/sites", "restart"): _set_state("Running"),
-    ("microsoft.web/sites", "start"): _set_state("Running"),
-    ("microsoft.web/sites", "stop"): _set_state("Stopped"),
+    ("microsoft.web/sites/slots/host/default", "listkeys"): _list_host_keys,
+    **{
+        (f"microsoft.web/{kind}", verb): _set_state(state)
+        for kind in ("sites", "sites/slots")
+        for verb, state in (("restart", "Running"), ("start", "Running"), ("stop", "Stopped"))
+    },
     ("microsoft.web/sites", "syncfunctiontriggers"): lambda world, target, body: None,
+    ("microsoft.app/containerapps", "listsecrets"): container_apps.list_secrets,
+    **{
+        ("microsoft.app/containerapps/revisions", verb): container_apps.switch(verb)
+        for verb in ("activate", "deactivate", "restart")
+    },
 }

@@ -23,7 +23,10 @@ GROUP = "streaming"
 STATE_ACCOUNT = "streamingtfstate"
 STATE_CONTAINER = "tfstate"
 REGISTRY = "streaming"
-ARM_HOSTS = ("management.azure.com", "login.microsoftonline.com", "login.windows.net", "*.azurewebsites.net")
+ARM_HOSTS = (
+    *("management.azure.com", "login.microsoftonline.com", "login.windows.net"),
+    *("*.azurewebsites.net", "*.azurecontainerapps.io"),
+)
 BLOB_HOSTS = "*.blob.core.windows.net"
 
 
@@ -50,6 +53,7 @@ class Azure:
             tasks_key=_tasks_key(ctx),
             blobs=f"http://127.0.0.1:{ctx.port('azure-blob')}",
             gate=f"http://127.0.0.1:{ctx.port('registry-gate')}",
+            registry=f"http://127.0.0.1:{ctx.port('registry-azure')}",
             proxy=ctx.proxy_url,
             ca=str(ctx.ca_file),
         )

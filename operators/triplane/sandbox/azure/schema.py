@@ -106,7 +106,11 @@ class Contract:
                     f"Could not find member '{key}' on object of type '{model.partition('.')[2]}'. "
                     f"Path '{path}{key}'."
                 )
-            if fields[key]["readonly"] or value is None:
+            if fields[key]["readonly"]:
+                continue
+            if value is None:
+                # In a merge patch, null takes a member away.
+                result |= {key: None} if partial and model.startswith("containerapps.") else {}
                 continue
             result[key] = self._value(fields[key]["type"], value, f"{path}{key}", partial=partial)
         missing = [key for key, field in fields.items() if field["required"] and key not in result]
@@ -119,6 +123,10 @@ class Contract:
             if shape in _SCALARS and not _is(shape, value):
                 raise _invalid(f"Error converting value to type '{shape}'. Path '{path}'.")
             return value
+        if "enum" in shape:
+            if isinstance(value, str) and value.lower() in {item.lower() for item in shape["enum"]}:
+                return value
+            raise _invalid(f"Error converting value {value!r} to type '{shape['enum']}'. Path '{path}'.")
         if "model" in shape and isinstance(value, dict):
             return self._object(shape["model"], value, f"{path}.", partial=partial)
         if "map" in shape and isinstance(value, dict):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import hmac
+from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
 
+from triplane.sandbox.azure import images, sites, slots
 from triplane.sandbox.azure.apps import (
     STATUS_TEXT,
     SUCCESS,
@@ -21,12 +23,12 @@ from triplane.sandbox.azure.apps import (
 )
 from triplane.sandbox.azure.arm import bearer
 from triplane.sandbox.azure.errors import ArmError
-from triplane.sandbox.azure.kinds import host_key
+from triplane.sandbox.azure.kinds import Action, host_key
 from triplane.sandbox.azure.schema import Target
 from triplane.sandbox.azure.tokens import Directory
-from triplane.sandbox.azure.world import Resource, World
+from triplane.sandbox.azure.world import Operation, Resource, World, now
 
-SITES = "Microsoft.Web/sites"
+CONTAINER = "DOCKER|"
 # Set by the platform in every function app.
 PLATFORM = {"AZURE_FUNCTIONS_ENVIRONMENT": "Production", "WEBSITE_INSTANCE_ID": "sandbox"}
 
@@ -53,6 +55,8 @@ class Sites:
                 raise ArmError(404, "NotFound", "Nothing is deployed.")
             data = app.package(app.active).read_bytes()
             return web.Response(body=data, content_type="application/zip")
+        if request.method == "GET" and path.startswith("api/logs/docker"):
+            return self._logs(name, app, path.split("/")[3:])
         if request.method == "GET" and path.startswith("api/deployments"):
             return self._deployments(name, app, path.split("/")[2:])
         raise ArmError(404, "NotFound", f"No route '{request.path}'.")
@@ -63,6 +67,8 @@ class Sites:
         if site["properties"]["state"] != "Running":
             raise ArmError(403, "SiteDisabled", "This web app is stopped.")
         app = self._apps.get(name)
+        if image := self._image(site):
+            return self._contained(image)
         if request.path == "/":
             return web.Response(text="Your Functions app is up and running", content_type="text/html")
         found = route(app, request.method, request.path)
@@ -86,23 +92,65 @@ class Sites:
         return web.Response(status=answer["status"], body=base64.b64decode(answer["body"]), headers=headers)
 
     def functions(self, target: Target) -> list[Resource]:
-        """What Resource Manager lists below a site."""
-        app = self._apps.get(target.name)
+        """What Resource Manager lists below a site or slot."""
+        label, kind = sites.label(target.id), f"{target.kind}"
+        site = self._world.get(target.id)
+        image = self._image(site) if site else None
+        if image and images.found(self._world.settings.registry, image):
+            found = {"container": {"route": "", "bindings": []}}
+        else:
+            found = {} if image else self._apps.get(label).functions
+        prefix = self._apps.get(label).prefix
         return [
             {
                 "id": f"{target.id}/functions/{name}",
                 "name": f"{target.name}/{name}",
-                "type": "Microsoft.Web/sites/functions",
+                "type": kind,
                 "properties": {
                     "name": name,
-                    "invoke_url_template": f"https://{target.name}.azurewebsites.net/{app.prefix}/{item['route']}",
+                    "invoke_url_template": f"https://{label}.azurewebsites.net/{prefix}/{item['route']}",
                     "language": "python",
                     "config": {"bindings": item["bindings"]},
                     "isDisabled": False,
                 },
             }
-            for name, item in app.functions.items()
+            for name, item in found.items()
         ]
+
+    def actions(self) -> dict[tuple[str, str], Action]:
+        """What is POSTed to sites and slots."""
+        kinds = ("microsoft.web/sites", slots.SLOTS.lower())
+        return {(kind, "slotsswap"): self._swap for kind in kinds}
+
+    def _swap(self, world: World, target: Target, body: Mapping[str, Any]) -> Operation:
+        one, other = slots.swap_partner(world, target, body)
+        slots.begin(world, one, other)
+
+        def finish(failure: ArmError | None) -> None:
+            slots.end(world, one, other, swapped=failure is None)
+            if failure is None:
+                self._apps.swap(sites.label(one), sites.label(other))
+
+        return world.start(one, finish, None)
+
+    def _image(self, site: Resource) -> str | None:
+        """The image that a site runs, None if it runs a package."""
+        config = self._world.get(f"{site['id']}/config/web") or {"properties": {}}
+        version = str(config["properties"].get("linuxFxVersion") or "")
+        return version.removeprefix(CONTAINER) if version.startswith(CONTAINER) else None
+
+    def _contained(self, image: str) -> web.Response:
+        """The sandbox runs no function in a container: it says which one would."""
+        if not images.found(self._world.settings.registry, image):
+            raise ArmError(503, "ServiceUnavailable", ":( Application Error")
+        return web.json_response({"image": image})
+
+    def _logs(self, name: str, app: App, rest: list[str]) -> web.Response:
+        if rest:
+            lines = app.deployments[-1].log if app.deployments else []
+            return web.Response(text="\n".join(lines))
+        url = f"https://{name}.scm.azurewebsites.net/api/logs/docker/sandbox_default_docker.log"
+        return web.json_response([{"machineName": "sandbox", "lastUpdated": now(), "href": url}])
 
     def summary(self, name: str) -> dict[str, Any]:
         """What is deployed, for whoever checks the sandbox from outside the clouds."""
@@ -117,11 +165,15 @@ class Sites:
     def settings(self, site: Resource) -> dict[str, str]:
         """The environment of the functions: the application settings and what the platform adds."""
         stored = self._world.get(f"{site['id']}/config/appsettings") or {"properties": {}}
-        own = {"WEBSITE_SITE_NAME": site["name"], "WEBSITE_HOSTNAME": site["properties"]["defaultHostName"]}
+        own = {
+            "WEBSITE_SITE_NAME": site["name"].partition("/")[0],
+            "WEBSITE_HOSTNAME": site["properties"]["defaultHostName"],
+        }
         return {**PLATFORM, **own, **stored["properties"]}
 
     def _site(self, name: str) -> Resource:
-        site = self._world.find(SITES, name)
+        self._world.settle()
+        site = sites.find(self._world, name)
         if site is None:
             self._apps.forget(name)
             raise ArmError(404, "NotFound", f"No web app '{name}'.")

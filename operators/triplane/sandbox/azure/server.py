@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from aiohttp import web
 from triplane.sandbox import builds
 from triplane.sandbox.azure.apps import Apps
 from triplane.sandbox.azure.arm import ResourceManager
+from triplane.sandbox.azure.container_apps import ContainerApps
 from triplane.sandbox.azure.errors import ArmError
 from triplane.sandbox.azure.faults import Fault, Faults
 from triplane.sandbox.azure.schema import Contract
@@ -28,7 +30,8 @@ from triplane.sandbox.azure.world import Settings, World
 log = logging.getLogger("azure")
 LOGIN = ("login.microsoftonline.com", "login.windows.net", "sts.windows.net")
 MAX_BODY = 256 << 20
-SITES, SCM = ".azurewebsites.net", ".scm.azurewebsites.net"
+MAX_ASKED = 5000
+SITES, SCM, CONTAINERS = ".azurewebsites.net", ".scm.azurewebsites.net", ".azurecontainerapps.io"
 
 
 class Server:
@@ -39,23 +42,33 @@ class Server:
         contract = Contract(json.loads(Path(settings.contract).read_text()))
         self._directory = Directory(settings.tenant, settings.client_id, settings.client_secret)
         self._faults = Faults()
+        self._asked: deque[str] = deque(maxlen=MAX_ASKED)
         self._sites = Sites(world, self._directory, Apps(Path(settings.home) / "sites"))
         runner = builds.Builds(
             Path(settings.home).parent / "builds" / "azure", builds.environment(settings.proxy, settings.ca)
         )
         tasks = Tasks(world, self._directory, runner, gate=settings.gate, blobs=settings.blobs)
         world.settlers.append(tasks.settle)
-        listers = {"microsoft.web/sites/functions": self._sites.functions}
-        self._arm = ResourceManager(world, contract, self._directory, self._faults, listers, tasks.actions())
+        self._containers = ContainerApps(world)
+        listers = {
+            "microsoft.web/sites/functions": self._sites.functions,
+            "microsoft.web/sites/slots/functions": self._sites.functions,
+        }
+        actions = {**tasks.actions(), **self._sites.actions()}
+        self._arm = ResourceManager(world, contract, self._directory, self._faults, listers, actions)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         host = request.host.partition(":")[0].lower()
         try:
             if host in ("127.0.0.1", "localhost"):
                 return await self._sandbox(request)
-            if fault := self._faults.request(request.method, request.path):
-                raise fault
+            self._asked.append(f"{request.method} {host}{request.path}")
+            fault = self._faults.request(request.method, request.path)
+            if fault and not fault.lost:
+                raise fault.error()
             answer = await self._dispatch(host, request)
+            if fault:
+                raise fault.error()
         except ArmError as error:
             answer = web.json_response(error.body(), status=error.status, headers=error.headers)
         except AuthError as error:
@@ -72,6 +85,8 @@ class Server:
             return await self._sites.scm(host.removesuffix(SCM), request)
         if host.endswith(SITES):
             return await self._sites.serve(host.removesuffix(SITES), request)
+        if host.endswith(CONTAINERS):
+            return self._containers.serve(host, request)
         raise ArmError(404, "NotFound", f"The sandbox does not serve {host}.")
 
     async def _login(self, request: web.Request) -> web.Response:
@@ -101,6 +116,9 @@ class Server:
                 )
         if request.path.startswith("/_sandbox/sites/"):
             return web.json_response(self._sites.summary(request.path.rpartition("/")[2]))
+        if request.path == "/_sandbox/asked":
+            asked, self._asked = list(self._asked), deque(maxlen=MAX_ASKED)
+            return web.json_response(asked)
         if request.path == "/_sandbox/faults" and request.method == "POST":
             self._faults.add(Fault(**await request.json()))
             return web.Response(status=204)

@@ -18,10 +18,10 @@ from azure.storage.blob import BlobServiceClient, generate_blob_sas
 
 from triplane.sandbox import builds
 from triplane.sandbox.azure.errors import ArmError
-from triplane.sandbox.azure.kinds import Action, now
+from triplane.sandbox.azure.kinds import Action
 from triplane.sandbox.azure.schema import Target
 from triplane.sandbox.azure.tokens import Directory
-from triplane.sandbox.azure.world import TASKS_ACCOUNT, Resource, World
+from triplane.sandbox.azure.world import TASKS_ACCOUNT, Resource, World, now
 
 KIND = "Microsoft.ContainerRegistry/registries/runs"
 SOURCES, LOGS = "sources", "logs"

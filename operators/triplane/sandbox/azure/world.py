@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +39,7 @@ class Settings:
     tasks_key: str = ""
     blobs: str = ""
     gate: str = ""
+    registry: str = ""
     proxy: str = ""
     ca: str = ""
     operation_seconds: float = 0.6
@@ -57,6 +59,10 @@ class Operation:
     finish: Callable[[ArmError | None], None]
     error: ArmError | None = None
     status: Literal["InProgress", "Succeeded", "Failed"] = "InProgress"
+
+
+def now() -> str:
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class World:
