@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from triplane import settings
 from triplane.core.errors import InputError
@@ -33,21 +33,22 @@ def _lambda(place: Place) -> Target:
     from triplane.clouds import aws
     from triplane.serverless.aws_lambda import AwsLambda
 
-    return AwsLambda(aws.client("lambda", place.conn_id, place.region))
+    def client(service: str) -> Any:
+        return aws.client(service, place.conn_id, place.region)
+
+    return AwsLambda(client("lambda"), logs=client("logs"), s3=client("s3"))
 
 
 def _cloud_run(place: Place) -> Target:
-    from google.cloud import run_v2
+    from triplane.serverless.google_targets import cloud_run
 
-    from triplane.clouds import gcp
-    from triplane.serverless.cloud_run import CloudRun
+    return cloud_run(place.conn_id, place.need("region"), place.project)
 
-    return CloudRun(
-        gcp.client(run_v2.ServicesClient, place.conn_id),
-        gcp.client(run_v2.RevisionsClient, place.conn_id),
-        project=place.need("project"),
-        region=place.need("region"),
-    )
+
+def _cloud_functions(place: Place) -> Target:
+    from triplane.serverless.google_targets import cloud_functions
+
+    return cloud_functions(place.conn_id, place.need("region"), place.project)
 
 
 def _azure_functions(place: Place) -> Target:
@@ -62,18 +63,29 @@ def _azure_functions(place: Place) -> Target:
         resource_group=place.need("resource_group"),
         location=place.need("region"),
         packages=lambda wanted: settings.artifact_store().get(wanted),
+        keep=lambda package: settings.artifact_store().put(package),
+    )
+
+
+def _container_apps(place: Place) -> Target:
+    from azure.mgmt.appcontainers import ContainerAppsAPIClient
+
+    from triplane.clouds import azure
+    from triplane.serverless.container_apps import ContainerApps
+
+    return ContainerApps(
+        azure.client(ContainerAppsAPIClient, place.conn_id),
+        resource_group=place.need("resource_group"),
+        location=place.need("region"),
     )
 
 
 TARGETS: dict[str, Callable[[Place], Target]] = {
     "lambda": _lambda,
     "cloud_run": _cloud_run,
+    "cloud_functions": _cloud_functions,
     "azure_functions": _azure_functions,
-}
-DEFAULT_CONNECTIONS = {
-    "lambda": "aws_default",
-    "cloud_run": "google_cloud_default",
-    "azure_functions": "azure_default",
+    "container_apps": _container_apps,
 }
 
 

@@ -114,6 +114,8 @@ class LambdaFunction(Function):
     """MiB."""
     timeout: Duration = timedelta(seconds=30)
     architecture: Literal["x86_64", "arm64"] | None = None
+    layers: Names | None = None
+    """ARNs of layer versions."""
     ephemeral_storage: Annotated[int, Field(ge=512, le=10240)] | None = None
     """MiB of ``/tmp``."""
     reserved_concurrency: Instances | None = None
@@ -181,6 +183,12 @@ class CloudRunFunction(Function):
     min_instances: Instances | None = None
     max_instances: Instances | None = None
     ingress: Literal["all", "internal", "internal-and-cloud-load-balancing"] | None = None
+    execution_environment: Literal["gen1", "gen2"] | None = None
+    vpc_connector: str | None = None
+    """Full name; or ``network`` and ``subnetwork`` for direct VPC."""
+    network: str | None = None
+    subnetwork: str | None = None
+    egress: Literal["private-ranges-only", "all-traffic"] | None = None
     invokers: Names | None = None
     """Who may call it: ``allUsers``, ``serviceAccount:...``."""
 
@@ -192,6 +200,7 @@ class CloudFunction(Function):
     runtime: str
     """``python312``."""
     entry_point: str
+    build_service_account: str | None = None
     service_account: str | None = None
     memory: str | None = None
     cpu: str | None = None
@@ -200,6 +209,11 @@ class CloudFunction(Function):
     min_instances: Instances | None = None
     max_instances: Instances | None = None
     ingress: Literal["all", "internal", "internal-and-cloud-load-balancing"] | None = None
+    vpc_connector: str | None = None
+    """Full name; or ``network`` and ``subnetwork`` for direct VPC."""
+    network: str | None = None
+    subnetwork: str | None = None
+    egress: Literal["private-ranges-only", "all-traffic"] | None = None
     invokers: Names | None = None
 
 
@@ -216,7 +230,15 @@ class AzureFunctionApp(Function):
     health_path: str | None = None
     """A path that must answer below 400 after a deployment."""
     slot: str | None = None
-    """Where a new version comes up before it is swapped in; ``none`` deploys in place."""
+    """Where a new version comes up before it is swapped in, ``staging`` by default; ``none`` deploys in place."""
+    identity: Names | None = None
+    """Resource ids of managed identities, or ``system``."""
+    vnet_subnet: str | None = None
+    """Its resource id."""
+    min_tls: Literal["1.2", "1.3"] | None = None
+    https_only: bool | None = None
+    allow: Names | None = None
+    """Networks that may call it (CIDR); an empty list lets everybody."""
 
     @model_validator(mode="after")
     def _started(self) -> Self:
@@ -233,7 +255,7 @@ class ContainerApp(Function):
     target: Literal["container_apps"]
     managed_environment: str
     """Its resource id."""
-    port: Annotated[int, Field(ge=1, le=65535)] = 8080
+    port: Annotated[int, Field(ge=1, le=65535)] = 80
     cpu: float | None = None
     """Cores: ``0.5``."""
     memory: str | None = None
@@ -242,6 +264,10 @@ class ContainerApp(Function):
     max_replicas: Instances | None = None
     concurrency: Annotated[int, Field(ge=1)] | None = None
     ingress: Literal["external", "internal", "none"] | None = None
+    identity: Names | None = None
+    """Resource ids of managed identities, or ``system``; the first reads secrets."""
+    registry_identity: str | None = None
+    """Which of them pulls the image."""
     health_path: str | None = None
 
 
