@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from triplane.core.errors import InputError, StaleError, TerminalError
-from triplane.serverless import aws_access, aws_lambda_settings, package
+from triplane.serverless import aws_access, aws_lambda_code, aws_lambda_settings, aws_logs
 from triplane.serverless.aws_errors import code_of, errors, found
 from triplane.serverless.aws_lambda_settings import ALIAS, TAG_BUCKET, TAG_COMMIT, TAG_DIGEST, Stamp, stamp_of
 from triplane.serverless.target import (
@@ -29,11 +29,7 @@ from triplane.serverless.target import (
     Waiting,
 )
 
-UPLOAD_LIMIT: Final = 50 * 1024 * 1024
-UNZIPPED_LIMIT: Final = 250 * 1024 * 1024
 ROLE_SECONDS: Final = 30.0
-LOG_LINES: Final = 50
-STREAMS: Final = 20
 
 
 class AwsLambda:
@@ -96,7 +92,7 @@ class AwsLambda:
         invokers, ``live`` is made here, since these belong to it.
         """
         settings = aws_lambda_settings.settings(desired)
-        self._check(desired)
+        aws_lambda_code.check(desired)
         name, stamp = desired.name, Stamp(desired.config, desired.attempt)
         with errors(f"deploying {name}"):
             latest = self._function(name)
@@ -195,24 +191,9 @@ class AwsLambda:
 
     def tail(self, name: str, version: str) -> Sequence[str]:
         """The last lines in CloudWatch Logs; nothing without a ``logs`` client."""
-        if self._logs is None or not version:
+        if not version:
             return ()
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        group = f"/aws/lambda/{name}"
-        try:
-            streams = self._logs.describe_log_streams(
-                logGroupName=group, orderBy="LastEventTime", descending=True, limit=STREAMS
-            )["logStreams"]
-            for stream in streams:
-                if f"[{version}]" in stream["logStreamName"]:
-                    events = self._logs.get_log_events(
-                        logGroupName=group, logStreamName=stream["logStreamName"], limit=LOG_LINES
-                    )["events"]
-                    return tuple(event["message"].rstrip("\n") for event in events)
-        except (BotoCoreError, ClientError):
-            pass
-        return ()
+        return aws_logs.last_lines(self._logs, f"/aws/lambda/{name}", lambda stream: f"[{version}]" in stream)
 
     def delete(self, name: str) -> Progress:
         """Deletes the function, its versions and aliases. Its log group stays."""
@@ -235,20 +216,6 @@ class AwsLambda:
         log(f"{name}: removing the function that this deployment made")
         return self.delete(name)
 
-    def _check(self, desired: Desired) -> None:
-        """:raises InputError: the package is not what the artifact says, or too large"""
-        data = desired.package
-        if data is None:
-            return
-        package.check(data, desired.artifact, desired.name)
-        package.check_unzipped(data, UNZIPPED_LIMIT, desired.name)
-        if len(data) > UPLOAD_LIMIT and not desired.options.get("bucket"):
-            raise InputError(
-                f"{desired.name}: the package has {len(data) / 2**20:.0f} MiB, and Lambda takes "
-                f"{UPLOAD_LIMIT / 2**20:.0f} directly; give the option `bucket`, or leave files out with "
-                f".deployignore ({package.biggest(data)})"
-            )
-
     def _create(self, desired: Desired, settings: Mapping[str, Any], stamp: Stamp, log: Log) -> Progress:
         name, options = desired.name, desired.known_options()
         log(f"{name}: creating the function")
@@ -257,7 +224,7 @@ class AwsLambda:
         return self._with_role(
             desired,
             lambda: self._client.create_function(
-                FunctionName=name, Code=self._code(desired), Publish=False, Description=str(stamp),
+                FunctionName=name, Code=aws_lambda_code.source(desired, self._s3), Publish=False, Description=str(stamp),
                 Tags=_tags(desired), **extra, **settings,
             ),
             f"{name} is being created",
@@ -288,9 +255,7 @@ class AwsLambda:
         differing = aws_lambda_settings.differing(settings, there)
         if ours and differing:
             raise StaleError(f"{name}: somebody else changed {', '.join(differing)} meanwhile; plan again")
-        which = {"FunctionName": name, "RevisionId": there["RevisionId"]} if "RevisionId" in there else {
-            "FunctionName": name
-        }  # fmt: skip
+        which = {"FunctionName": name, **_revision(there)}
         if not ours:
             log(f"{name}: updating the configuration")
             changes = settings if failed else {key: settings[key] for key in differing}
@@ -308,14 +273,18 @@ class AwsLambda:
         ):
             log(f"{name}: sending the code")
             extra = {"Architectures": wanted} if wanted else {}
-            self._client.update_function_code(**which, **self._code(desired), **extra, Publish=False)
+            self._client.update_function_code(
+                **which, **aws_lambda_code.source(desired, self._s3), **extra, Publish=False
+            )
             return Waiting(why=f"{name} gets its code", seconds=1.0)
         return None
 
     def _publish(self, desired: Desired, there: Mapping[str, Any], stamp: Stamp, log: Log) -> str:
-        revision = {"RevisionId": there["RevisionId"]} if "RevisionId" in there else {}
         published = self._client.publish_version(
-            FunctionName=desired.name, CodeSha256=there["CodeSha256"], Description=str(stamp), **revision
+            FunctionName=desired.name,
+            CodeSha256=there["CodeSha256"],
+            Description=str(stamp),
+            **_revision(there),
         )
         version = str(published["Version"])
         log(f"{desired.name}: published version {version}")
@@ -382,8 +351,7 @@ class AwsLambda:
         elif aws_lambda_settings.version_of(alias) == wanted:
             return
         else:
-            revision = {"RevisionId": alias["RevisionId"]} if "RevisionId" in alias else {}
-            self._client.update_alias(**which, **revision)
+            self._client.update_alias(**which, **_revision(alias))
         log(f"{name}: {ALIAS} leads to {wanted}")
 
     def _put_back_latest(
@@ -408,20 +376,6 @@ class AwsLambda:
             arn = _unqualified(there["FunctionArn"])
             self._client.untag_resource(Resource=arn, TagKeys=[TAG_COMMIT])
         return None
-
-    def _code(self, desired: Desired) -> dict[str, Any]:
-        """Where Lambda finds the code; a large package is put into the bucket first."""
-        data, bucket = desired.package, desired.options.get("bucket")
-        if data is None:
-            return {"ImageUri": desired.artifact}
-        if len(data) <= UPLOAD_LIMIT:
-            return {"ZipFile": data}
-        if self._s3 is None:
-            raise InputError(f"{desired.name}: its package goes through S3, and there is no client for that")
-        where = {"Bucket": str(bucket), "Key": f"triplane/{desired.name}/{desired.artifact[7:]}.zip"}
-        if found(self._s3.head_object, "404", "NoSuchKey", **where) is None:
-            self._s3.put_object(**where, Body=data)
-        return {"S3Bucket": where["Bucket"], "S3Key": where["Key"]}
 
     def _with_role(self, desired: Desired, call: Callable[[], Any], why: str) -> Waiting:
         """Lambda cannot assume a role in the first seconds of its life: that is waited for, but not for long."""
@@ -455,6 +409,11 @@ def _tags(desired: Desired) -> dict[str, str]:
     bucket = desired.options.get("bucket")
     tags = {TAG_COMMIT: desired.revision, TAG_DIGEST: desired.artifact, TAG_BUCKET: str(bucket or "")}
     return {key: value for key, value in tags.items() if value}
+
+
+def _revision(there: Mapping[str, Any]) -> dict[str, str]:
+    """With this a call is refused when somebody has changed what was read."""
+    return {"RevisionId": there["RevisionId"]} if "RevisionId" in there else {}
 
 
 def _unqualified(arn: str) -> str:

@@ -1,0 +1,43 @@
+"""How the code of a function gets to Lambda: with the call, through S3, or as an image."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from triplane.core.errors import InputError
+from triplane.serverless import package
+from triplane.serverless.aws_errors import found
+from triplane.serverless.target import Desired
+
+UPLOAD_LIMIT: Final = 50 * 1024 * 1024
+UNZIPPED_LIMIT: Final = 250 * 1024 * 1024
+
+
+def check(desired: Desired) -> None:
+    """:raises InputError: the package is not what the artifact says, or too large"""
+    data = desired.package
+    if data is None:
+        return
+    package.check(data, desired.artifact, desired.name)
+    package.check_unzipped(data, UNZIPPED_LIMIT, desired.name)
+    if len(data) > UPLOAD_LIMIT and not desired.options.get("bucket"):
+        raise InputError(
+            f"{desired.name}: the package has {len(data) / 2**20:.0f} MiB, and Lambda takes "
+            f"{UPLOAD_LIMIT / 2**20:.0f} directly; give the option `bucket`, or leave files out with "
+            f".deployignore ({package.biggest(data)})"
+        )
+
+
+def source(desired: Desired, s3: Any) -> dict[str, Any]:
+    """Where Lambda finds the code. A large package is put into the bucket first, unless it is there."""
+    data, bucket = desired.package, desired.options.get("bucket")
+    if data is None:
+        return {"ImageUri": desired.artifact}
+    if len(data) <= UPLOAD_LIMIT:
+        return {"ZipFile": data}
+    if s3 is None:
+        raise InputError(f"{desired.name}: its package goes through S3, and there is no client for that")
+    where = {"Bucket": str(bucket), "Key": f"triplane/{desired.name}/{desired.artifact[7:]}.zip"}
+    if found(s3.head_object, "404", "NoSuchKey", **where) is None:
+        s3.put_object(**where, Body=data)
+    return {"S3Bucket": where["Bucket"], "S3Key": where["Key"]}
