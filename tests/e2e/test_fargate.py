@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -52,8 +53,9 @@ def target(client: Any) -> Fargate:
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    plain = "".join(c if c.isalnum() else "-" for c in request.node.name)
-    return f"{plain[:30]}-{digest(request.node.name)[-8:]}"
+    """Another one in each run: a sandbox may serve several."""
+    plain = "".join(c if c.isalnum() else "-" for c in request.node.name)[:30].strip("-")
+    return f"{plain}-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture
@@ -80,8 +82,10 @@ def images(client: Any, name: str) -> Callable[[str], str]:
         media = "application/vnd.oci.image.manifest.v1+json"
         config = {"mediaType": "application/vnd.oci.image.config.v1+json", "size": 2, "digest": digest(tag)}
         manifest = {"schemaVersion": 2, "mediaType": media, "config": config, "layers": []}
-        pushed = ecr.put_image(repositoryName=name, imageTag=tag, imageManifest=json.dumps(manifest))
-        return f"{uri}@{pushed['image']['imageId']['imageDigest']}"
+        text = json.dumps(manifest)
+        known = digest(text.encode())
+        ecr.put_image(repositoryName=name, imageTag=tag, imageManifest=text, imageDigest=known)
+        return f"{uri}@{known}"
 
     return push
 
@@ -93,7 +97,7 @@ def wanted(name: str, network: dict[str, Any], images: Callable[[str], str]) -> 
     pushed: dict[str, str] = {}
 
     def make(tag: str = "one", environment: dict[str, str] | None = None, **options: Any) -> Desired:
-        pushed.setdefault(tag, images(tag))
+        pushed[tag] = pushed.get(tag) or images(tag)
         given = {
             "cpu": 256,
             "memory": 512,

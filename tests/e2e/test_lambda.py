@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -62,8 +63,9 @@ def target(client: Any) -> AwsLambda:
 
 @pytest.fixture
 def name(request: pytest.FixtureRequest) -> str:
-    plain = "".join(c if c.isalnum() else "-" for c in request.node.name)
-    return f"{plain[:40]}-{digest(request.node.name)[-8:]}"
+    """Another one in each run: a sandbox may serve several."""
+    plain = "".join(c if c.isalnum() else "-" for c in request.node.name)[:40].strip("-")
+    return f"{plain}-{uuid.uuid4().hex[:8]}"
 
 
 @pytest.fixture
@@ -318,8 +320,10 @@ def test_images(target: AwsLambda, client: Any, name: str) -> None:
             "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config,
             "layers": [],
         }  # fmt: skip
-        pushed = ecr.put_image(repositoryName=repository, imageTag=tag, imageManifest=json.dumps(manifest))
-        return f"{uri}@{pushed['image']['imageId']['imageDigest']}"
+        text = json.dumps(manifest)
+        known = digest(text.encode())
+        ecr.put_image(repositoryName=repository, imageTag=tag, imageManifest=text, imageDigest=known)
+        return f"{uri}@{known}"
 
     one, two = push("a"), push("b")
     values: dict[str, Any] = {"name": name, "config": "sha256:c", "options": {"role": ROLE}}

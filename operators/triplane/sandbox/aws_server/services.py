@@ -42,7 +42,7 @@ def install() -> None:
         if there is not None and there.status == "DRAINING":
             raise InvalidParameterException("Unable to Start a service that is still Draining.")
         answer = create(self)
-        service = self.ecs_backend.describe_services(cluster, [name])[0][0]
+        service = self.ecs_backend._get_service(cluster, name)
         service.deployment_configuration = {**DEFAULTS, **(self._get_param("deploymentConfiguration") or {})}
         service.task_definition = self.ecs_backend.describe_task_definition(service.task_definition).arn
         service.deployments = []
