@@ -159,7 +159,7 @@ class AwsLambda:
                     aws_access.publish_url(self._client, name, ALIAS, "none", log)
                     found(self._client.delete_alias, FunctionName=name, Name=ALIAS)
                 return Ready(version="")
-            self._move(name, previous.version, alias, log)
+            self._move(name, previous.version, alias, log, guarded=False)
             self._outside(name, previous.options, latest, log, whole=True)
         try:
             with errors(f"putting back $LATEST of {name}"):
@@ -170,7 +170,10 @@ class AwsLambda:
         return waiting or Ready(version=previous.version, details={"alias": ALIAS})
 
     def invoke(self, name: str, version: str, smoke: Smoke) -> Answer:
-        """Calls the version with the payload. An error in the function is 500, a version that cannot run 502."""
+        """Calls the version with the payload. An error in the function is 500, a version that cannot run 502.
+
+        How long it may take is up to the function's own ``timeout`` and the client's.
+        """
         from botocore.exceptions import ClientError, ReadTimeoutError
 
         payload = b"" if smoke.payload is None else json.dumps(smoke.payload).encode()
@@ -341,8 +344,10 @@ class AwsLambda:
             return aws_access.publish_url(self._client, name, ALIAS, str(options["url"]), log)
         return ""
 
-    def _move(self, name: str, wanted: str, alias: Mapping[str, Any] | None, log: Log) -> None:
-        """Let ``live`` lead to ``wanted``; no call where it does."""
+    def _move(
+        self, name: str, wanted: str, alias: Mapping[str, Any] | None, log: Log, *, guarded: bool = True
+    ) -> None:
+        """Let ``live`` lead to ``wanted``; no call where it does. ``guarded`` refuses what changed meanwhile."""
         which = {"FunctionName": name, "Name": ALIAS, **aws_lambda_settings.routing(wanted)}
         if alias is None:
             if not which["RoutingConfig"]["AdditionalVersionWeights"]:
@@ -351,7 +356,7 @@ class AwsLambda:
         elif aws_lambda_settings.version_of(alias) == wanted:
             return
         else:
-            self._client.update_alias(**which, **_revision(alias))
+            self._client.update_alias(**which, **(_revision(alias) if guarded else {}))
         log(f"{name}: {ALIAS} leads to {wanted}")
 
     def _put_back_latest(

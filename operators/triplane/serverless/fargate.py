@@ -6,12 +6,14 @@ and goes back to the last one that did.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from triplane.core.errors import InputError, StaleError
+from triplane.core.errors import InputError, StaleError, TriplaneError
 from triplane.serverless import aws_logs, fargate_task
 from triplane.serverless.aws_errors import errors, found
 from triplane.serverless.fargate_task import TAG_ATTEMPT, TAG_COMMIT, TAG_DIGEST, TAG_URL, short
@@ -166,8 +168,6 @@ class Fargate:
 
     def tail(self, name: str, version: str) -> Sequence[str]:
         """Why its tasks stopped, what the service said last, and the last lines of its log."""
-        from triplane.core.errors import TriplaneError
-
         try:
             with errors(f"reading {name}"):
                 service = self._service(name)
@@ -198,6 +198,7 @@ class Fargate:
         given = {"desiredCount": 1, **fargate_task.service(name, options)}
         self._client.create_service(
             cluster=self._cluster, serviceName=name, taskDefinition=version, launchType="FARGATE",
+            clientToken=hashlib.sha256(version.encode()).hexdigest()[:32],
             propagateTags="TASK_DEFINITION", tags=_listed(_marks(version, tags)), **given,
         )  # fmt: skip
         return Waiting(why=f"{version} is being rolled out", seconds=5.0)
@@ -304,8 +305,6 @@ _NOTHING: Final[Mapping[str, Any]] = {"containerDefinitions": [{"image": ""}]}
 
 
 def _ask(url: str, smoke: Smoke) -> Answer:
-    import json
-
     data = None if smoke.payload is None else json.dumps(smoke.payload).encode()
     request = urllib.request.Request(url.rstrip("/") + smoke.path, data=data, method=smoke.method)
     if data is not None:

@@ -27,6 +27,9 @@ SERVICE_OPTIONS: Final = frozenset(
 )
 OPTIONS: Final = TASK_OPTIONS | SERVICE_OPTIONS | {"cluster", "url"}
 NEEDED: Final = frozenset({"cpu", "memory", "execution_role", "subnets", "security_groups"})
+NUMBERS: Final = frozenset(
+    {"cpu", "memory", "port", "desired_count", "minimum_healthy_percent", "maximum_percent"}
+)
 _SECRET, _PARAMETER = "secretsmanager://", "ssm://"
 _VERSION: Final = re.compile(r"AWS(?:CURRENT|PREVIOUS|PENDING)|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _ARN: Final = re.compile(
@@ -43,6 +46,9 @@ def check(desired: Desired) -> dict[str, Option]:
         raise InputError(f"{name}: {desired.artifact} is no image with its digest (name@sha256:...)")
     if missing := sorted(NEEDED - set(options)):
         raise InputError(f"{name}: Fargate needs {', '.join(missing)}")
+    for key in sorted(NUMBERS & set(options)):
+        if not isinstance(options[key], int):
+            raise InputError(f"{name}: {key} is a whole number, not {options[key]!r}")
     if options.get("architecture", "x86_64") not in ARCHITECTURES:
         raise InputError(f"{name}: architecture is one of {', '.join(ARCHITECTURES)}")
     if "target_group" in options and "port" not in options:

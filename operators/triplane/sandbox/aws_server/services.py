@@ -37,7 +37,10 @@ def install() -> None:
     def create_service(self: Any) -> ActionResult:
         cluster, name = self._get_param("cluster", "default"), self._get_param("serviceName")
         there = _found(self.ecs_backend, cluster, name)
+        token = self._get_param("clientToken")
         if there is not None and there.status == "ACTIVE":
+            if token and token == there.client_token:
+                return ActionResult({"service": there})
             raise InvalidParameterException("Creation of service was not idempotent.")
         if there is not None and there.status == "DRAINING":
             raise InvalidParameterException("Unable to Start a service that is still Draining.")
@@ -46,7 +49,7 @@ def install() -> None:
         service.deployment_configuration = {**DEFAULTS, **(self._get_param("deploymentConfiguration") or {})}
         service.task_definition = self.ecs_backend.describe_task_definition(service.task_definition).arn
         service.deployments = []
-        service.completed = None
+        service.completed, service.client_token = None, token
         _begin(service)
         return answer
 
