@@ -265,8 +265,10 @@ def test_what_somebody_else_does_is_not_overwritten(
     deploy(target, wanted("three"))
     with pytest.raises(StaleError, match="somebody rolled out"):
         target.shift(name, mine.version, 100, observed, print)  # type: ignore[union-attr]
+    assert target.restore(name, observed, print) == Ready(version=f"{name}:3")
     with pytest.raises(StaleError, match="serves by now"):
         target.prepare(wanted("two"), None, print)
+    assert target.restore(name, None, print) == Ready(version=f"{name}:3")
 
 
 def test_a_service_that_somebody_else_made_is_not_removed(

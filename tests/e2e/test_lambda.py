@@ -249,6 +249,27 @@ def test_an_alias_moved_meanwhile_is_not_overwritten_by_a_step(
         target.verify(wanted(2), "2")
 
 
+def test_what_somebody_else_deploys_meanwhile_stays(
+    target: AwsLambda, client: Any, name: str, wanted: Wanted
+) -> None:
+    for number in (1, 2):
+        deploy(target, wanted(number))
+    observed = live(target, name)
+    mine = wanted(3)
+    real = target.prepare
+
+    def prepare(*args: Any) -> Any:
+        found = real(*args)
+        if isinstance(found, Ready):
+            client.update_alias(FunctionName=name, Name="live", FunctionVersion="1")
+        return found
+
+    target.prepare = prepare  # type: ignore[method-assign]
+    with pytest.raises(DeployFailed, match="somebody moved live to 1 meanwhile"):
+        drive(lambda: target, mine, observed)
+    assert live(target, name).version == "1"
+
+
 def test_options_are_read_back_as_they_are_written(
     target: AwsLambda, client: Any, name: str, wanted: Wanted
 ) -> None:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from triplane.core.errors import InputError, StaleError, TerminalError
@@ -94,14 +95,13 @@ class AwsLambda:
         settings = aws_lambda_settings.settings(desired)
         aws_lambda_code.check(desired)
         name, stamp = desired.name, Stamp(desired.config, desired.attempt)
-        with errors(f"deploying {name}"):
+        with self._noting(name), errors(f"deploying {name}"):
             latest = self._function(name)
             if latest is None:
                 if previous is not None:
                     raise StaleError(f"{name}: somebody deleted it meanwhile; plan again")
                 return self._create(desired, settings, stamp, log)
             if previous is None and stamp_of(latest["Configuration"]) != stamp:
-                self._foreign.add(name)
                 raise StaleError(f"{name}: somebody else created it meanwhile; plan again")
             version = self._published(name, stamp)
             if version is None:
@@ -117,7 +117,7 @@ class AwsLambda:
         if percent < 100 and not before:
             raise InputError(f"{name}: nothing serves that could have the rest of the traffic")
         wanted = aws_lambda_settings.shares(version, percent, before)
-        with errors(f"moving {ALIAS} of {name}"):
+        with self._noting(name), errors(f"moving {ALIAS} of {name}"):
             alias = self._alias(name)
             ours = {before, *(aws_lambda_settings.shares(version, each, before) for each in range(1, 101))}
             if alias is not None and (there := aws_lambda_settings.version_of(alias)) not in ours:
@@ -146,7 +146,13 @@ class AwsLambda:
 
         ``$LATEST``, which serves nobody, gets the configuration of that version again, and its image. A package
         stays there until the next deployment sends its own. The new version stays, without traffic.
+
+        Where this target has seen that somebody else deploys, nothing is touched.
         """
+        if name in self._foreign:
+            log(f"{name}: what somebody else has deployed meanwhile stays")
+            there = self.observe(name)
+            return Ready(version=there.version if there else "")
         if previous is None:
             return self._remove(name, log)
         with errors(f"restoring {name}"):
@@ -206,13 +212,23 @@ class AwsLambda:
                 return Ready(version="")
         return Waiting(why=f"{name} is being deleted", seconds=2.0)
 
+    @contextmanager
+    def _noting(self, name: str) -> Iterator[None]:
+        """Remember for :meth:`restore` that somebody else was seen at work."""
+        self._foreign.discard(name)
+        try:
+            yield
+        except StaleError:
+            self._foreign.add(name)
+            raise
+
     def _remove(self, name: str, log: Log) -> Progress:
         """Delete what a deployment made, and nothing that somebody else did."""
         with errors(f"removing {name}"):
             latest = self._function(name)
         if latest is None:
             return Ready(version="")
-        if name in self._foreign or stamp_of(latest["Configuration"]) is None:
+        if stamp_of(latest["Configuration"]) is None:
             log(f"{name}: somebody else made this function, so it stays")
             there = self.observe(name)
             return Ready(version=there.version if there else "")

@@ -13,6 +13,20 @@ UPLOAD_LIMIT: Final = 50 * 1024 * 1024
 UNZIPPED_LIMIT: Final = 250 * 1024 * 1024
 
 
+def platforms(runtime: str, architecture: str = "x86_64") -> tuple[tuple[str, ...], str] | None:
+    """For which platforms and version of Python a package's dependencies are installed, None for another language.
+
+    Runtimes from Python 3.12 on have glibc 2.34, those before 2.26.
+    """
+    python = runtime.removeprefix("python")
+    if not runtime.startswith("python3."):
+        return None
+    machine = {"arm64": "aarch64"}.get(architecture, architecture)
+    newest = 34 if int(python.partition(".")[2]) >= 12 else 26
+    glibc = (f"manylinux_2_{minor}_{machine}" for minor in range(newest, 16, -1))
+    return (*glibc, f"manylinux2014_{machine}"), python
+
+
 def check(desired: Desired) -> None:
     """:raises InputError: the package is not what the artifact says, or too large"""
     data = desired.package

@@ -10,7 +10,8 @@ import hashlib
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from triplane.core.errors import InputError, StaleError, TriplaneError
@@ -62,6 +63,7 @@ class Fargate:
         self._cluster = cluster
         self._secrets = secrets
         self._logs = logs
+        self._foreign: set[str] = set()
 
     def observe(self, name: str) -> Observed | None:
         """The revision that the service runs, or rolls out: ``name:7``."""
@@ -76,7 +78,7 @@ class Fargate:
     def prepare(self, desired: Desired, previous: Observed | None, log: Log) -> Progress:
         """Registers a revision, once in an attempt. Nothing runs it yet."""
         name = desired.name
-        with errors(f"deploying {name}"):
+        with self._noting(name), errors(f"deploying {name}"):
             options = fargate_task.check(desired)
             if options.get("cluster", self._cluster) != self._cluster:
                 raise InputError(
@@ -100,7 +102,7 @@ class Fargate:
         """
         if percent != 100:
             raise InputError(f"{name}: Fargate cannot give {percent} % of the traffic to a revision")
-        with errors(f"rolling out {version}"):
+        with self._noting(name), errors(f"rolling out {version}"):
             service = self._service(name)
             task, tags = self._revision(version)
             options = fargate_task.service_options(task)
@@ -136,8 +138,13 @@ class Fargate:
         """Rolls ``previous`` out again with its network, load balancer and percentages, or removes the service.
 
         The number of tasks is put back where the spec of that revision had set it, and else left to who scales the
-        service. Revisions stay registered; they cost nothing.
+        service. Revisions stay registered; they cost nothing. Where this target has seen that somebody else deploys,
+        nothing is touched.
         """
+        if name in self._foreign:
+            log(f"{name}: what somebody else has deployed meanwhile stays")
+            there = self.observe(name)
+            return Ready(version=there.version if there else "")
         with errors(f"restoring {name}"):
             service = self._service(name)
             if previous is None:
@@ -190,6 +197,16 @@ class Fargate:
                 which = {"cluster": self._cluster, "service": name, "force": True}
                 found(self._client.delete_service, "ServiceNotFoundException", **which)
         return Waiting(why=f"the tasks of {name} are being stopped", seconds=5.0)
+
+    @contextmanager
+    def _noting(self, name: str) -> Iterator[None]:
+        """Remember for :meth:`restore` that somebody else was seen at work."""
+        self._foreign.discard(name)
+        try:
+            yield
+        except StaleError:
+            self._foreign.add(name)
+            raise
 
     def _create(
         self, name: str, version: str, options: Mapping[str, Any], tags: Mapping[str, str], log: Log

@@ -376,6 +376,20 @@ def test_limits_name_the_biggest_files(client: Any, stub: Stubber, monkeypatch: 
         AwsLambda(client).prepare(large, None, print)
 
 
+def test_platforms_of_runtimes() -> None:
+    assert aws_lambda_code.platforms("nodejs22.x") is None
+    found = aws_lambda_code.platforms("python3.11", "arm64")
+    assert found is not None
+    assert (found[0][0], found[0][-1], found[1]) == (
+        "manylinux_2_26_aarch64",
+        "manylinux2014_aarch64",
+        "3.11",
+    )
+    newer = aws_lambda_code.platforms("python3.13")
+    assert newer is not None
+    assert newer[0][0] == "manylinux_2_34_x86_64"
+
+
 def test_options_are_checked_by_name() -> None:
     check_options(AwsLambda(None), wanted())
     with pytest.raises(InputError, match="port not known here"):
