@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from typing import Any, Final
 
 from triplane.core.errors import InputError, StaleError, TerminalError
-from triplane.serverless import aws_access, aws_lambda_code, aws_lambda_settings, aws_logs
+from triplane.serverless import aws_access, aws_lambda_code, aws_lambda_outside, aws_lambda_settings, aws_logs
 from triplane.serverless.aws_errors import code_of, errors, found
-from triplane.serverless.aws_lambda_settings import ALIAS, TAG_BUCKET, TAG_COMMIT, TAG_DIGEST, Stamp, stamp_of
+from triplane.serverless.aws_lambda_settings import ALIAS, Stamp, stamp_of
 from triplane.serverless.target import (
     Answer,
     DeployFailed,
@@ -23,7 +23,6 @@ from triplane.serverless.target import (
     Kind,
     Log,
     Observed,
-    Option,
     Progress,
     Ready,
     Smoke,
@@ -75,16 +74,10 @@ class AwsLambda:
             latest = self._function(name)
             if latest is None:
                 return None
-            outside: dict[str, Option] = {
-                "reserved_concurrency": (latest.get("Concurrency") or {}).get("ReservedConcurrentExecutions"),
-                "bucket": (latest.get("Tags") or {}).get(TAG_BUCKET),
-            }
             alias = self._alias(name)
+            outside = aws_lambda_outside.read(self._client, name, latest, alias=alias is not None)
             if alias is None:
-                outside |= {"url": "none", "invokers": ()}
                 return aws_lambda_settings.observed("", latest, outside)
-            access = aws_access.read(self._client, name, ALIAS)
-            outside |= {"url": access.url, "invokers": tuple(sorted(set(access.invokers.values())))}
             live = self._client.get_function(FunctionName=name, Qualifier=alias["FunctionVersion"])
             return aws_lambda_settings.observed(aws_lambda_settings.version_of(alias), live, outside)
 
@@ -166,7 +159,7 @@ class AwsLambda:
                     found(self._client.delete_alias, FunctionName=name, Name=ALIAS)
                 return Ready(version="")
             self._move(name, previous.version, alias, log, guarded=False)
-            self._outside(name, previous.options, latest, log, whole=True)
+            aws_lambda_outside.apply(self._client, name, previous.options, latest, log, whole=True)
         try:
             with errors(f"putting back $LATEST of {name}"):
                 waiting = self._put_back_latest(name, previous, latest, log)
@@ -244,7 +237,7 @@ class AwsLambda:
             desired,
             lambda: self._client.create_function(
                 FunctionName=name, Code=aws_lambda_code.source(desired, self._s3), Publish=False, Description=str(stamp),
-                Tags=_tags(desired), **extra, **settings,
+                Tags=aws_lambda_outside.tags(desired), **extra, **settings,
             ),
             f"{name} is being created",
         )  # fmt: skip
@@ -326,39 +319,12 @@ class AwsLambda:
             raise DeployFailed(f"{name}: version {version} did not become ready: {failed}")
         if work := aws_lambda_settings.at_work(there):
             return Waiting(why=f"version {version} of {name}: {work}", seconds=2.0)
-        self._tag(latest, _tags(desired))
+        aws_lambda_outside.tag(self._client, latest, aws_lambda_outside.tags(desired))
         options = desired.known_options()
         if {"url", "invokers"} & set(options) and self._alias(name) is None:
             self._move(name, version, None, log)
-        address = self._outside(name, options, latest, log)
+        address = aws_lambda_outside.apply(self._client, name, options, latest, log)
         return Ready(version=version, details={"alias": ALIAS, **({"url": address} if address else {})})
-
-    def _outside(
-        self,
-        name: str,
-        options: Mapping[str, Option],
-        latest: Mapping[str, Any],
-        log: Log,
-        *,
-        whole: bool = False,
-    ) -> str:
-        """Concurrency, invokers and URL, as far as they are given; returns the URL.
-
-        With ``whole``, a concurrency that is not given is taken away.
-        """
-        there = (latest.get("Concurrency") or {}).get("ReservedConcurrentExecutions")
-        wanted = options.get("reserved_concurrency")
-        if wanted is not None and wanted != there:
-            log(f"{name}: {wanted} concurrent executions are reserved for it")
-            self._client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=wanted)
-        elif whole and wanted is None and there is not None:
-            self._client.delete_function_concurrency(FunctionName=name)
-        if "invokers" in options:
-            invokers = aws_lambda_settings.texts(options["invokers"])
-            aws_access.allow(self._client, name, ALIAS, invokers, log)
-        if "url" in options:
-            return aws_access.publish_url(self._client, name, ALIAS, str(options["url"]), log)
-        return ""
 
     def _move(
         self, name: str, wanted: str, alias: Mapping[str, Any] | None, log: Log, *, guarded: bool = True
@@ -392,10 +358,7 @@ class AwsLambda:
             log(f"{name}: $LATEST gets the image of version {version} again")
             self._client.update_function_code(FunctionName=name, ImageUri=image)
             return Waiting(why=f"{name} is being updated", seconds=1.0)
-        if previous.artifact and (latest.get("Tags") or {}).get(TAG_DIGEST) not in (None, previous.artifact):
-            self._tag(latest, {TAG_DIGEST: previous.artifact})
-            arn = _unqualified(there["FunctionArn"])
-            self._client.untag_resource(Resource=arn, TagKeys=[TAG_COMMIT])
+        aws_lambda_outside.tag_restored(self._client, latest, previous.artifact)
         return None
 
     def _with_role(self, desired: Desired, call: Callable[[], Any], why: str) -> Waiting:
@@ -412,13 +375,6 @@ class AwsLambda:
             return Waiting(why=f"{desired.name}: Lambda cannot assume its role yet", seconds=2.0)
         return Waiting(why=why, seconds=1.0)
 
-    def _tag(self, latest: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        there = latest.get("Tags") or {}
-        if any(there.get(key) != value for key, value in tags.items()):
-            self._client.tag_resource(
-                Resource=_unqualified(latest["Configuration"]["FunctionArn"]), Tags=dict(tags)
-            )
-
     def _function(self, name: str) -> Any:
         return found(self._client.get_function, FunctionName=name)
 
@@ -426,16 +382,6 @@ class AwsLambda:
         return found(self._client.get_alias, FunctionName=name, Name=ALIAS)
 
 
-def _tags(desired: Desired) -> dict[str, str]:
-    bucket = desired.options.get("bucket")
-    tags = {TAG_COMMIT: desired.revision, TAG_DIGEST: desired.artifact, TAG_BUCKET: str(bucket or "")}
-    return {key: value for key, value in tags.items() if value}
-
-
 def _revision(there: Mapping[str, Any]) -> dict[str, str]:
     """With this a call is refused when somebody has changed what was read."""
     return {"RevisionId": there["RevisionId"]} if "RevisionId" in there else {}
-
-
-def _unqualified(arn: str) -> str:
-    return ":".join(arn.split(":")[:7])
