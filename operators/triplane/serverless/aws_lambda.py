@@ -8,13 +8,14 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from triplane.core.errors import InputError, StaleError, TerminalError
-from triplane.serverless import aws_access, aws_lambda_settings, package
+from triplane.serverless import aws_access, aws_lambda_code, aws_lambda_outside, aws_lambda_settings, aws_logs
 from triplane.serverless.aws_errors import code_of, errors, found
-from triplane.serverless.aws_lambda_settings import ALIAS, TAG_BUCKET, TAG_COMMIT, TAG_DIGEST, Stamp, stamp_of
+from triplane.serverless.aws_lambda_settings import ALIAS, Stamp, stamp_of
 from triplane.serverless.target import (
     Answer,
     DeployFailed,
@@ -22,18 +23,13 @@ from triplane.serverless.target import (
     Kind,
     Log,
     Observed,
-    Option,
     Progress,
     Ready,
     Smoke,
     Waiting,
 )
 
-UPLOAD_LIMIT: Final = 50 * 1024 * 1024
-UNZIPPED_LIMIT: Final = 250 * 1024 * 1024
 ROLE_SECONDS: Final = 30.0
-LOG_LINES: Final = 50
-STREAMS: Final = 20
 
 
 class AwsLambda:
@@ -78,16 +74,10 @@ class AwsLambda:
             latest = self._function(name)
             if latest is None:
                 return None
-            outside: dict[str, Option] = {
-                "reserved_concurrency": (latest.get("Concurrency") or {}).get("ReservedConcurrentExecutions"),
-                "bucket": (latest.get("Tags") or {}).get(TAG_BUCKET),
-            }
             alias = self._alias(name)
+            outside = aws_lambda_outside.read(self._client, name, latest, alias=alias is not None)
             if alias is None:
-                outside |= {"url": "none", "invokers": ()}
                 return aws_lambda_settings.observed("", latest, outside)
-            access = aws_access.read(self._client, name, ALIAS)
-            outside |= {"url": access.url, "invokers": tuple(sorted(set(access.invokers.values())))}
             live = self._client.get_function(FunctionName=name, Qualifier=alias["FunctionVersion"])
             return aws_lambda_settings.observed(aws_lambda_settings.version_of(alias), live, outside)
 
@@ -96,16 +86,15 @@ class AwsLambda:
         invokers, ``live`` is made here, since these belong to it.
         """
         settings = aws_lambda_settings.settings(desired)
-        self._check(desired)
+        aws_lambda_code.check(desired)
         name, stamp = desired.name, Stamp(desired.config, desired.attempt)
-        with errors(f"deploying {name}"):
+        with self._noting(name), errors(f"deploying {name}"):
             latest = self._function(name)
             if latest is None:
                 if previous is not None:
                     raise StaleError(f"{name}: somebody deleted it meanwhile; plan again")
                 return self._create(desired, settings, stamp, log)
             if previous is None and stamp_of(latest["Configuration"]) != stamp:
-                self._foreign.add(name)
                 raise StaleError(f"{name}: somebody else created it meanwhile; plan again")
             version = self._published(name, stamp)
             if version is None:
@@ -121,7 +110,7 @@ class AwsLambda:
         if percent < 100 and not before:
             raise InputError(f"{name}: nothing serves that could have the rest of the traffic")
         wanted = aws_lambda_settings.shares(version, percent, before)
-        with errors(f"moving {ALIAS} of {name}"):
+        with self._noting(name), errors(f"moving {ALIAS} of {name}"):
             alias = self._alias(name)
             ours = {before, *(aws_lambda_settings.shares(version, each, before) for each in range(1, 101))}
             if alias is not None and (there := aws_lambda_settings.version_of(alias)) not in ours:
@@ -150,7 +139,13 @@ class AwsLambda:
 
         ``$LATEST``, which serves nobody, gets the configuration of that version again, and its image. A package
         stays there until the next deployment sends its own. The new version stays, without traffic.
+
+        Where this target has seen that somebody else deploys, nothing is touched.
         """
+        if name in self._foreign:
+            log(f"{name}: what somebody else has deployed meanwhile stays")
+            there = self.observe(name)
+            return Ready(version=there.version if there else "")
         if previous is None:
             return self._remove(name, log)
         with errors(f"restoring {name}"):
@@ -163,8 +158,8 @@ class AwsLambda:
                     aws_access.publish_url(self._client, name, ALIAS, "none", log)
                     found(self._client.delete_alias, FunctionName=name, Name=ALIAS)
                 return Ready(version="")
-            self._move(name, previous.version, alias, log)
-            self._outside(name, previous.options, latest, log, whole=True)
+            self._move(name, previous.version, alias, log, guarded=False)
+            aws_lambda_outside.apply(self._client, name, previous.options, latest, log, whole=True)
         try:
             with errors(f"putting back $LATEST of {name}"):
                 waiting = self._put_back_latest(name, previous, latest, log)
@@ -174,7 +169,10 @@ class AwsLambda:
         return waiting or Ready(version=previous.version, details={"alias": ALIAS})
 
     def invoke(self, name: str, version: str, smoke: Smoke) -> Answer:
-        """Calls the version with the payload. An error in the function is 500, a version that cannot run 502."""
+        """Calls the version with the payload. An error in the function is 500, a version that cannot run 502.
+
+        How long it may take is up to the function's own ``timeout`` and the client's.
+        """
         from botocore.exceptions import ClientError, ReadTimeoutError
 
         payload = b"" if smoke.payload is None else json.dumps(smoke.payload).encode()
@@ -195,24 +193,9 @@ class AwsLambda:
 
     def tail(self, name: str, version: str) -> Sequence[str]:
         """The last lines in CloudWatch Logs; nothing without a ``logs`` client."""
-        if self._logs is None or not version:
+        if not version:
             return ()
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        group = f"/aws/lambda/{name}"
-        try:
-            streams = self._logs.describe_log_streams(
-                logGroupName=group, orderBy="LastEventTime", descending=True, limit=STREAMS
-            )["logStreams"]
-            for stream in streams:
-                if f"[{version}]" in stream["logStreamName"]:
-                    events = self._logs.get_log_events(
-                        logGroupName=group, logStreamName=stream["logStreamName"], limit=LOG_LINES
-                    )["events"]
-                    return tuple(event["message"].rstrip("\n") for event in events)
-        except (BotoCoreError, ClientError):
-            pass
-        return ()
+        return aws_logs.last_lines(self._logs, f"/aws/lambda/{name}", lambda stream: f"[{version}]" in stream)
 
     def delete(self, name: str) -> Progress:
         """Deletes the function, its versions and aliases. Its log group stays."""
@@ -222,32 +205,28 @@ class AwsLambda:
                 return Ready(version="")
         return Waiting(why=f"{name} is being deleted", seconds=2.0)
 
+    @contextmanager
+    def _noting(self, name: str) -> Iterator[None]:
+        """Remember for :meth:`restore` that somebody else was seen at work."""
+        self._foreign.discard(name)
+        try:
+            yield
+        except StaleError:
+            self._foreign.add(name)
+            raise
+
     def _remove(self, name: str, log: Log) -> Progress:
         """Delete what a deployment made, and nothing that somebody else did."""
         with errors(f"removing {name}"):
             latest = self._function(name)
         if latest is None:
             return Ready(version="")
-        if name in self._foreign or stamp_of(latest["Configuration"]) is None:
+        if stamp_of(latest["Configuration"]) is None:
             log(f"{name}: somebody else made this function, so it stays")
             there = self.observe(name)
             return Ready(version=there.version if there else "")
         log(f"{name}: removing the function that this deployment made")
         return self.delete(name)
-
-    def _check(self, desired: Desired) -> None:
-        """:raises InputError: the package is not what the artifact says, or too large"""
-        data = desired.package
-        if data is None:
-            return
-        package.check(data, desired.artifact, desired.name)
-        package.check_unzipped(data, UNZIPPED_LIMIT, desired.name)
-        if len(data) > UPLOAD_LIMIT and not desired.options.get("bucket"):
-            raise InputError(
-                f"{desired.name}: the package has {len(data) / 2**20:.0f} MiB, and Lambda takes "
-                f"{UPLOAD_LIMIT / 2**20:.0f} directly; give the option `bucket`, or leave files out with "
-                f".deployignore ({package.biggest(data)})"
-            )
 
     def _create(self, desired: Desired, settings: Mapping[str, Any], stamp: Stamp, log: Log) -> Progress:
         name, options = desired.name, desired.known_options()
@@ -257,8 +236,8 @@ class AwsLambda:
         return self._with_role(
             desired,
             lambda: self._client.create_function(
-                FunctionName=name, Code=self._code(desired), Publish=False, Description=str(stamp),
-                Tags=_tags(desired), **extra, **settings,
+                FunctionName=name, Code=aws_lambda_code.source(desired, self._s3), Publish=False, Description=str(stamp),
+                Tags=aws_lambda_outside.tags(desired), **extra, **settings,
             ),
             f"{name} is being created",
         )  # fmt: skip
@@ -288,9 +267,7 @@ class AwsLambda:
         differing = aws_lambda_settings.differing(settings, there)
         if ours and differing:
             raise StaleError(f"{name}: somebody else changed {', '.join(differing)} meanwhile; plan again")
-        which = {"FunctionName": name, "RevisionId": there["RevisionId"]} if "RevisionId" in there else {
-            "FunctionName": name
-        }  # fmt: skip
+        which = {"FunctionName": name, **_revision(there)}
         if not ours:
             log(f"{name}: updating the configuration")
             changes = settings if failed else {key: settings[key] for key in differing}
@@ -308,14 +285,18 @@ class AwsLambda:
         ):
             log(f"{name}: sending the code")
             extra = {"Architectures": wanted} if wanted else {}
-            self._client.update_function_code(**which, **self._code(desired), **extra, Publish=False)
+            self._client.update_function_code(
+                **which, **aws_lambda_code.source(desired, self._s3), **extra, Publish=False
+            )
             return Waiting(why=f"{name} gets its code", seconds=1.0)
         return None
 
     def _publish(self, desired: Desired, there: Mapping[str, Any], stamp: Stamp, log: Log) -> str:
-        revision = {"RevisionId": there["RevisionId"]} if "RevisionId" in there else {}
         published = self._client.publish_version(
-            FunctionName=desired.name, CodeSha256=there["CodeSha256"], Description=str(stamp), **revision
+            FunctionName=desired.name,
+            CodeSha256=there["CodeSha256"],
+            Description=str(stamp),
+            **_revision(there),
         )
         version = str(published["Version"])
         log(f"{desired.name}: published version {version}")
@@ -338,42 +319,17 @@ class AwsLambda:
             raise DeployFailed(f"{name}: version {version} did not become ready: {failed}")
         if work := aws_lambda_settings.at_work(there):
             return Waiting(why=f"version {version} of {name}: {work}", seconds=2.0)
-        self._tag(latest, _tags(desired))
+        aws_lambda_outside.tag(self._client, latest, aws_lambda_outside.tags(desired))
         options = desired.known_options()
         if {"url", "invokers"} & set(options) and self._alias(name) is None:
             self._move(name, version, None, log)
-        address = self._outside(name, options, latest, log)
+        address = aws_lambda_outside.apply(self._client, name, options, latest, log)
         return Ready(version=version, details={"alias": ALIAS, **({"url": address} if address else {})})
 
-    def _outside(
-        self,
-        name: str,
-        options: Mapping[str, Option],
-        latest: Mapping[str, Any],
-        log: Log,
-        *,
-        whole: bool = False,
-    ) -> str:
-        """Concurrency, invokers and URL, as far as they are given; returns the URL.
-
-        With ``whole``, a concurrency that is not given is taken away.
-        """
-        there = (latest.get("Concurrency") or {}).get("ReservedConcurrentExecutions")
-        wanted = options.get("reserved_concurrency")
-        if wanted is not None and wanted != there:
-            log(f"{name}: {wanted} concurrent executions are reserved for it")
-            self._client.put_function_concurrency(FunctionName=name, ReservedConcurrentExecutions=wanted)
-        elif whole and wanted is None and there is not None:
-            self._client.delete_function_concurrency(FunctionName=name)
-        if "invokers" in options:
-            invokers = aws_lambda_settings.texts(options["invokers"])
-            aws_access.allow(self._client, name, ALIAS, invokers, log)
-        if "url" in options:
-            return aws_access.publish_url(self._client, name, ALIAS, str(options["url"]), log)
-        return ""
-
-    def _move(self, name: str, wanted: str, alias: Mapping[str, Any] | None, log: Log) -> None:
-        """Let ``live`` lead to ``wanted``; no call where it does."""
+    def _move(
+        self, name: str, wanted: str, alias: Mapping[str, Any] | None, log: Log, *, guarded: bool = True
+    ) -> None:
+        """Let ``live`` lead to ``wanted``; no call where it does. ``guarded`` refuses what changed meanwhile."""
         which = {"FunctionName": name, "Name": ALIAS, **aws_lambda_settings.routing(wanted)}
         if alias is None:
             if not which["RoutingConfig"]["AdditionalVersionWeights"]:
@@ -382,8 +338,7 @@ class AwsLambda:
         elif aws_lambda_settings.version_of(alias) == wanted:
             return
         else:
-            revision = {"RevisionId": alias["RevisionId"]} if "RevisionId" in alias else {}
-            self._client.update_alias(**which, **revision)
+            self._client.update_alias(**which, **(_revision(alias) if guarded else {}))
         log(f"{name}: {ALIAS} leads to {wanted}")
 
     def _put_back_latest(
@@ -403,25 +358,8 @@ class AwsLambda:
             log(f"{name}: $LATEST gets the image of version {version} again")
             self._client.update_function_code(FunctionName=name, ImageUri=image)
             return Waiting(why=f"{name} is being updated", seconds=1.0)
-        if previous.artifact and (latest.get("Tags") or {}).get(TAG_DIGEST) not in (None, previous.artifact):
-            self._tag(latest, {TAG_DIGEST: previous.artifact})
-            arn = _unqualified(there["FunctionArn"])
-            self._client.untag_resource(Resource=arn, TagKeys=[TAG_COMMIT])
+        aws_lambda_outside.tag_restored(self._client, latest, previous.artifact)
         return None
-
-    def _code(self, desired: Desired) -> dict[str, Any]:
-        """Where Lambda finds the code; a large package is put into the bucket first."""
-        data, bucket = desired.package, desired.options.get("bucket")
-        if data is None:
-            return {"ImageUri": desired.artifact}
-        if len(data) <= UPLOAD_LIMIT:
-            return {"ZipFile": data}
-        if self._s3 is None:
-            raise InputError(f"{desired.name}: its package goes through S3, and there is no client for that")
-        where = {"Bucket": str(bucket), "Key": f"triplane/{desired.name}/{desired.artifact[7:]}.zip"}
-        if found(self._s3.head_object, "404", "NoSuchKey", **where) is None:
-            self._s3.put_object(**where, Body=data)
-        return {"S3Bucket": where["Bucket"], "S3Key": where["Key"]}
 
     def _with_role(self, desired: Desired, call: Callable[[], Any], why: str) -> Waiting:
         """Lambda cannot assume a role in the first seconds of its life: that is waited for, but not for long."""
@@ -437,13 +375,6 @@ class AwsLambda:
             return Waiting(why=f"{desired.name}: Lambda cannot assume its role yet", seconds=2.0)
         return Waiting(why=why, seconds=1.0)
 
-    def _tag(self, latest: Mapping[str, Any], tags: Mapping[str, str]) -> None:
-        there = latest.get("Tags") or {}
-        if any(there.get(key) != value for key, value in tags.items()):
-            self._client.tag_resource(
-                Resource=_unqualified(latest["Configuration"]["FunctionArn"]), Tags=dict(tags)
-            )
-
     def _function(self, name: str) -> Any:
         return found(self._client.get_function, FunctionName=name)
 
@@ -451,11 +382,6 @@ class AwsLambda:
         return found(self._client.get_alias, FunctionName=name, Name=ALIAS)
 
 
-def _tags(desired: Desired) -> dict[str, str]:
-    bucket = desired.options.get("bucket")
-    tags = {TAG_COMMIT: desired.revision, TAG_DIGEST: desired.artifact, TAG_BUCKET: str(bucket or "")}
-    return {key: value for key, value in tags.items() if value}
-
-
-def _unqualified(arn: str) -> str:
-    return ":".join(arn.split(":")[:7])
+def _revision(there: Mapping[str, Any]) -> dict[str, str]:
+    """With this a call is refused when somebody has changed what was read."""
+    return {"RevisionId": there["RevisionId"]} if "RevisionId" in there else {}

@@ -106,10 +106,17 @@ def _install(wanted: Wanted, scratch: Path, timeout: float, log: Callable[[str],
         max_output=OUTPUT_LIMIT,
         name="pip",
     )
+    lines: list[str] = []
+
+    def say(line: str) -> None:
+        lines.append(line.replace(f"{scratch}/in/", ""))
+        if log is not None:
+            log(lines[-1])
+
     try:
-        process.run(command, on_line=log, timeout=timeout)
+        process.run(command, on_line=say, timeout=timeout)
     except ToolError as error:
-        raise explained(error, wanted) from error
+        raise explained(error, wanted, "\n".join(lines)) from error
     found = {}
     for file in sorted(each for each in target.rglob("*") if each.is_file()):
         name = file.relative_to(target).as_posix()
@@ -118,9 +125,9 @@ def _install(wanted: Wanted, scratch: Path, timeout: float, log: Callable[[str],
     return pack(found)
 
 
-def explained(error: ToolError, wanted: Wanted) -> Exception:
-    """What went wrong with pip, as one of our errors."""
-    said, where = error.stderr, f"{wanted.folder}: its dependencies"
+def explained(error: ToolError, wanted: Wanted, said: str) -> Exception:
+    """What went wrong with pip, which ``said`` so, as one of our errors."""
+    where = f"{wanted.folder}: its dependencies"
     if type(error) is not ToolError:
         return error
     if any(sign in said for sign in _NO_NETWORK):
@@ -141,7 +148,8 @@ def explained(error: ToolError, wanted: Wanted) -> Exception:
 
 
 def _last(said: str) -> str:
-    lines = [line for line in said.splitlines() if line.strip() and not line.startswith("WARNING")]
+    told = [line for line in said.splitlines() if line.strip() and not line.startswith("WARNING")]
+    lines = [line for line in told if line.startswith("ERROR")] or told
     return " ".join(lines[-3:]) if lines else "pip said nothing"
 
 

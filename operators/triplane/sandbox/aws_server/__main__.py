@@ -19,7 +19,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import run_simple
 
 from triplane.sandbox import builds
-from triplane.sandbox.aws_server import accounts, codebuild
+from triplane.sandbox.aws_server import accounts, codebuild, functions, services
 from triplane.sandbox.aws_server.app import Application
 
 
@@ -30,6 +30,8 @@ def main(settings_file: str) -> None:
     accounts.give_eks_endpoints(Path(settings["eks_endpoint"]))
     builder = builds.Builds(Path(settings["builds"]), builds.environment(settings["proxy"], settings["ca"]))
     codebuild.Service(builder, tokens).install()
+    functions.install()
+    services.install()
     emulator = DomainDispatcherApplication(create_backend_app)
     keys = accounts.AccessKeys(settings["access_key"]["id"], settings["access_key"]["secret"])
     run_simple(
