@@ -28,7 +28,7 @@ def get_provider_info() -> dict[str, Any]:
         "description": "Deploys one platform to AWS, Google Cloud and Azure: "
         "Terraform, container images, Helm releases, serverless functions.",
         "versions": [__version__],
-        "extra-links": ["triplane.images.links.BuildLink"],
+        "extra-links": ["triplane.images.links.BuildLink", "triplane.serverless.links.ConsoleLink"],
         "config": {
             "triplane": {
                 "description": "Where Triplane finds its platform and keeps its artifacts.",

@@ -75,6 +75,9 @@ CONNECTIONS = {
     "azure": ("azure_default", {}),
 }
 _UNSURE = re.compile(r"^! (\S+) (?:was being created|exists already \(id)")
+_LEASE = re.compile(
+    r"az storage blob lease break --account-name (\S+) --container-name (\S+) --blob-name ([^\s;]+)"
+)
 _LOCK = re.compile(r"locked by \S+ \(\w+\) since .*lock id (\S+?)[\s,;.]")
 
 
@@ -272,6 +275,11 @@ class Trial:
                 verdict.bad.append("told to free a lock whose Terraform still runs")
             with self.opened() as stack:
                 stack.terraform.force_unlock(found[1])
+        elif found := _LEASE.search(text):
+            verdict.explained += 1
+            if self.applies():
+                verdict.bad.append("told to break a lease whose Terraform still runs")
+            state_lease(*found.groups()).break_lease(0)
         elif "acquiring the state lock" in text:
             verdict.bad.append(f"a lock nobody can explain: {text[:300]}")
 
@@ -319,7 +327,7 @@ class Trial:
             verdict.bad.append(f"a plan afterwards: {last.stdout[-500:]}{last.stderr[-500:]}")
         for path in (self.cloud / "objects").iterdir():
             path.unlink()
-        (self.cloud / "journal").unlink()
+        (self.cloud / "journal").unlink(missing_ok=True)
 
     def forget(self, path: Path) -> None:
         """As people who remove a thing by hand."""
@@ -332,7 +340,8 @@ class Trial:
         """Names of which two things were there at the same time, of which people had not been told."""
         there: dict[str, set[str]] = {}
         found = []
-        for line in (self.cloud / "journal").read_text().splitlines():
+        journal = self.cloud / "journal"
+        for line in journal.read_text().splitlines() if journal.exists() else ():
             what, thing, name = line.split()
             if what == "delete":
                 there.get(name, set()).discard(thing)
@@ -413,6 +422,20 @@ def _kill(task: int, victim: str, moment: float) -> bool:
         except ProcessLookupError:
             pass
     return bool(applies)
+
+
+def state_lease(account: str, container: str, blob: str) -> Any:
+    """The lease of a state's blob, as ``az storage blob lease`` with the account's key."""
+    from azure.mgmt.storage import StorageManagementClient
+    from azure.storage.blob import BlobLeaseClient, BlobServiceClient
+
+    from triplane.clouds import azure
+
+    group = BACKENDS["azurerm"]["backend"]["resource_group"]
+    accounts = azure.client(StorageManagementClient, "azure_default").storage_accounts
+    key = accounts.list_keys(group, account).keys_property[0].value
+    service = BlobServiceClient(f"https://{account}.blob.core.windows.net", credential=key)
+    return BlobLeaseClient(service.get_blob_client(container, blob))
 
 
 def _applying_seconds(task: int) -> float:

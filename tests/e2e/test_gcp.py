@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -10,52 +9,16 @@ import time
 import urllib.error
 import urllib.request
 import uuid
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.fernet import Fernet
 
+from tests.e2e.google_lab import CONNECTION, PARENT, PROJECT, REGION, REGISTRY, push, send
 from triplane.core.errors import InputError
 from triplane.sandbox.runtime import Sandbox
-from triplane.serverless.drift_operators import ServerlessDriftBatchOperator
-from triplane.serverless.operators import ServerlessDeployOperator, ServerlessPlanOperator
-from triplane.serverless.target import DeployFailed, Desired, Observed, Target, difference
 
-PROJECT, REGION, CONNECTION = "triplane-sandbox", "europe-west1", "google_cloud_default"
-PARENT = f"projects/{PROJECT}/locations/{REGION}"
-REGISTRY = f"{REGION}-docker.pkg.dev/{PROJECT}/streaming"
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 pytestmark = pytest.mark.usefixtures("cloud_env")
-
-
-def push(sandbox: Sandbox, text: str) -> str:
-    """An image without layers in the sandbox's registry, by its digest."""
-    root = f"http://127.0.0.1:{sandbox.port('registry-gcp')}"
-    base = f"{root}/v2/{PROJECT}/streaming/webhook"
-    config = json.dumps({"architecture": "amd64", "os": "linux", "comment": text}).encode()
-    location = send("POST", f"{base}/blobs/uploads/").headers["Location"]
-    upload = location if location.startswith("http") else root + location
-    separator = "&" if "?" in upload else "?"
-    send("PUT", f"{upload}{separator}digest={sha256(config)}", config, "application/octet-stream")
-    described = {
-        "mediaType": "application/vnd.oci.image.config.v1+json", "digest": sha256(config), "size": len(config)
-    }  # fmt: skip
-    body = {"schemaVersion": 2, "mediaType": MANIFEST, "config": described, "layers": []}
-    manifest = json.dumps(body).encode()
-    send("PUT", f"{base}/manifests/{sha256(manifest)}", manifest, MANIFEST)
-    return f"{REGISTRY}/webhook@{sha256(manifest)}"
-
-
-def sha256(data: bytes) -> str:
-    return "sha256:" + hashlib.sha256(data).hexdigest()
-
-
-def send(verb: str, url: str, data: bytes | None = None, content: str = "") -> Any:
-    headers = {"Content-Type": content} if content else {}
-    request = urllib.request.Request(url, data, headers, method=verb)
-    return urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request)
 
 
 def rest(verb: str, url: str, body: Any = None, token: str | None = None) -> tuple[int, Any]:
@@ -72,24 +35,6 @@ def token() -> str:
     from triplane.clouds import gcp
 
     return gcp.access_token(CONNECTION)
-
-
-@pytest.fixture
-def target() -> Target:
-    from triplane.serverless.operators import TARGETS, Place
-
-    return TARGETS["cloud_run"](Place(conn_id=CONNECTION, region=REGION))
-
-
-@pytest.fixture
-def desired() -> Callable[..., Desired]:
-    name = f"webhook-{uuid.uuid4().hex[:8]}"
-
-    def make(image: str, **changes: Any) -> Desired:
-        config = sha256(repr(sorted(changes.items())).encode())
-        return Desired(**{"name": name, "artifact": image, "config": config, **changes})
-
-    return make
 
 
 def test_airflows_hook_speaks_grpc(sandbox: Sandbox) -> None:
@@ -229,79 +174,3 @@ def test_registry_login(token: str) -> None:
     assert (user, password[:5]) == ("oauth2accesstoken", "ya29.")
     with pytest.raises(InputError, match="not an Artifact Registry"):
         gcp.registry_login(CONNECTION, "docker.io")
-
-
-def test_deploy_update_unchanged_fail_restore(
-    sandbox: Sandbox, target: Target, desired: Callable[..., Desired]
-) -> None:
-    lines: list[str] = []
-    options = {"port": 8080, "memory": "256Mi", "timeout": 30, "max_instances": 3}
-    one = desired(push(sandbox, "one"), options=options, environment={"LEVEL": "info"})
-    assert target.observe(one.name) is None
-    made = target.deploy(one, None, lines.append)
-    target.verify(one, made)
-    first = target.observe(one.name)
-    assert isinstance(first, Observed)
-    assert difference(one, first) == ()
-
-    two = desired(push(sandbox, "two"), options=options, environment={"LEVEL": "debug"})
-    assert [line.split(":")[0] for line in difference(two, first)] == ["code", "environment LEVEL"]
-    target.verify(two, target.deploy(two, first, lines.append))
-    second = target.observe(one.name)
-    assert isinstance(second, Observed)
-    assert second.version != first.version
-
-    bad = desired(f"{REGISTRY}/webhook@sha256:{'0' * 64}", options=options)
-    with pytest.raises(DeployFailed, match=r"Image .* not found") as failed:
-        target.deploy(bad, second, lines.append)
-    assert failed.value.restored == second.version
-    assert target.observe(one.name) == second
-
-    target.restore(one.name, first)
-    assert target.observe(one.name) == first
-
-
-def test_a_first_deployment_that_fails_leaves_nothing(
-    target: Target, desired: Callable[..., Desired]
-) -> None:
-    bad = desired(f"{REGISTRY}/webhook@sha256:{'0' * 64}")
-    with pytest.raises(DeployFailed, match="nothing served before") as failed:
-        target.deploy(bad, None, print)
-    assert failed.value.restored is None
-    assert target.observe(bad.name) is None
-
-
-def test_operators_plan_deploy_and_find_nothing_to_do(
-    sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
-    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
-    image = push(sandbox, "operators")
-    options: dict[str, Any] = {
-        "target": "cloud_run", "name": f"webhook-{uuid.uuid4().hex[:8]}", "address": "gcp/function/webhook",
-        "conn_id": CONNECTION, "region": REGION, "scope": "test/gcp", "environment": {"LEVEL": "info"},
-        "options": {"port": 8080}, "image": image,
-    }  # fmt: skip
-    change = ServerlessPlanOperator(task_id="plan", **options).work({})  # type: ignore[typeddict-item]
-    assert (change["action"], change["risk"]) == ("create", "low")
-    del options["image"]
-    deploy = ServerlessDeployOperator(task_id="deploy", change=change, **options)
-    result = deploy.work({})  # type: ignore[typeddict-item]
-    assert result["state"] == "deployed"
-    again = ServerlessPlanOperator(task_id="again", image=image, **options).work({})  # type: ignore[typeddict-item]
-    assert (again["action"], again["binds"]["observed"]) == ("none", result["version"])
-
-    batch = ServerlessDriftBatchOperator(task_id="drift", functions=[options])
-    (found,) = batch.execute({})  # type: ignore[arg-type]
-    assert found["state"] == "in_sync"
-    from google.cloud import run_v2
-
-    from triplane.clouds import gcp
-
-    services = gcp.client(run_v2.ServicesClient, CONNECTION)
-    service = services.get_service(name=f"projects/{PROJECT}/locations/{REGION}/services/{options['name']}")
-    service.ingress = run_v2.IngressTraffic.INGRESS_TRAFFIC_INTERNAL_ONLY
-    services.update_service(service=service).result(timeout=60)
-    (found,) = batch.execute({})  # type: ignore[arg-type]
-    assert found["state"] == "drifted"
-    assert "ingress" in [attribute["name"] for attribute in found["resources"][0]["attributes"]]

@@ -19,6 +19,7 @@ import psutil
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from tests.chaos.harness import state_lease
 from tests.e2e.terraform_lab import CloudLab, Lab, change_set, decide, in_background, wait_for
 from triplane import settings
 from triplane.core.approval import Policy
@@ -212,3 +213,19 @@ def test_the_lock_of_a_try_that_is_alive_is_not_freed(cloud: LockLab) -> None:
     assert first.exitcode == 0
     assert cloud.kinds() == ["applying", "applied"]
     assert cloud.task(approved)["state"] == "deployed"
+
+
+@pytest.mark.parametrize("cloud", ["azurerm"], indirect=True)
+def test_a_lock_that_was_left_half_made_says_how_it_is_freed(cloud: LockLab) -> None:
+    """azurerm leases the blob first and writes who holds it afterwards; a kill between the two leaves no lock id."""
+    cloud.go()
+    cloud.apply(cloud.plan())
+    key = cloud.kwargs()["backend"]["key"]
+    lease = state_lease("streamingtfstate", "tfstate", key)
+    lease.acquire(-1)
+    with pytest.raises(AirflowException, match="was left half made") as refused:
+        cloud.plan()
+    command = f"az storage blob lease break --account-name streamingtfstate --container-name tfstate --blob-name {key}"
+    assert str(refused.value).endswith(command)
+    lease.break_lease(0)
+    assert cloud.plan()["action"] == "none"

@@ -15,6 +15,8 @@ from triplane.settings import register_secret
 
 _REGISTRY = re.compile(r"^(?:[a-z0-9-]+-docker\.pkg\.dev|(?:[a-z]+\.)?gcr\.io)(?:/|$)")
 
+TOKEN_URI = "https://oauth2.googleapis.com/token"
+
 
 def credentials(conn_id: str) -> Any:
     """The connection's ``google.auth`` credentials, impersonation included."""
@@ -34,11 +36,44 @@ def access_token(conn_id: str) -> str:
     return register_secret(str(_refreshed(conn_id).token))
 
 
+def id_token(conn_id: str, audience: str) -> str | None:
+    """A token that says who we are to ``audience`` (a URL), None for credentials that cannot have one (a user's).
+
+    :raises InputError: Google refuses the connection
+    """
+    from google.auth import compute_engine, impersonated_credentials
+    from google.auth.transport.requests import Request
+    from google.oauth2 import service_account
+
+    found = credentials(conn_id)
+    if isinstance(found, service_account.Credentials):
+        own = service_account.IDTokenCredentials(
+            found.signer, found.service_account_email, TOKEN_URI, audience
+        )
+    elif isinstance(found, impersonated_credentials.Credentials):
+        own = impersonated_credentials.IDTokenCredentials(found, audience, include_email=True)
+    elif isinstance(found, compute_engine.Credentials):
+        own = compute_engine.IDTokenCredentials(Request(), audience, use_metadata_identity_endpoint=True)
+    else:
+        return None
+    return register_secret(str(_refresh(own, conn_id).token))
+
+
+def session(conn_id: str) -> Any:
+    """A ``requests.Session`` that signs what it sends, for APIs without a client of their own."""
+    from google.auth.transport.requests import AuthorizedSession
+
+    return AuthorizedSession(credentials(conn_id))
+
+
 def _refreshed(conn_id: str) -> Any:
+    return _refresh(credentials(conn_id), conn_id)
+
+
+def _refresh(found: Any, conn_id: str) -> Any:
     from google.auth.exceptions import RefreshError, TransportError
     from google.auth.transport.requests import Request
 
-    found = credentials(conn_id)
     try:
         found.refresh(Request())
     except RefreshError as error:

@@ -26,7 +26,7 @@ from triplane.serverless.operators import (
     ServerlessDeployOperator,
     ServerlessPlanOperator,
 )
-from triplane.spec.model import AnyCloud, AwsCloud, AzureCloud, CloudRunFunction, GcpCloud, Terraform
+from triplane.spec.model import AnyCloud, AwsCloud, AzureCloud, GcpCloud, Terraform
 from triplane.terraform.backends import state_key
 from triplane.terraform.operators import (
     TerraformApplyOperator,
@@ -277,7 +277,7 @@ def functions(build: Build, cloud: str, frozen: Any, pushed: Mapping[str, Any]) 
     found = []
     for name, function in build.platform.cloud(cloud).functions.items():
         options = function_options(build, cloud, name)
-        image = pushed[function.image].output if isinstance(function, CloudRunFunction) else None
+        image = pushed[function.image].output if function.image else None
         plan = ServerlessPlanOperator(
             task_id=f"{name}.plan",
             address=f"{cloud}/function/{name}",
@@ -309,9 +309,12 @@ def function_options(build: Build, cloud: str, name: str) -> dict[str, Any]:
         "name": per_environment(
             build.platform, function.name or f"{build.platform.name}-${{environment}}-{name}"
         ),
-        "path": None if isinstance(function, CloudRunFunction) else function.path,
+        "path": function.path,
         "environment": per_environment(build.platform, function.environment),
         "options": per_environment(build.platform, function.options()),
+        "traffic": function.traffic.plain(),
+        "smoke": per_environment(build.platform, function.smoke.plain()) if function.smoke else None,
+        "limit": function.ready.total_seconds(),
         "scope": f"{ENVIRONMENT}/{cloud}",
         "conn_id": spec.connection,
     }

@@ -1,247 +1,223 @@
-"""Google Cloud Run services: a revision is brought up without traffic, then gets all of it at once.
+"""Google Cloud Run services: a revision comes up without traffic, under a tag, and then gets its share.
 
-Traffic always names its revision, so nothing that was not deployed here begins to serve by itself.
+Traffic always names its revision, so nothing that was not deployed here begins to serve by itself. A revision is
+found again by the attempt that is written on it, whoever looks and whatever was cut off.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, Final, Literal
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, Final
 
-from triplane.core.errors import InputError, StaleError, TerminalError, TransientError
-from triplane.serverless.cloud_run_template import (
-    LABELS,
-    options_of,
-    plain_environment,
-    service_body,
-    traffic_of,
-    version_of,
+from triplane.core.errors import StaleError
+from triplane.serverless.cloud_run_services import CloudRunServices, IdToken, complaint, short
+from triplane.serverless.cloud_run_template import options_of, plain_environment, service_body
+from triplane.serverless.cloud_run_traffic import shares_of, traffic_of, version_of
+from triplane.serverless.google_api import CALL, attempt_of, google_errors, step
+from triplane.serverless.target import (
+    Answer,
+    DeployFailed,
+    Desired,
+    Kind,
+    Log,
+    Observed,
+    Progress,
+    Ready,
+    Smoke,
+    Waiting,
 )
-from triplane.serverless.target import Deployed, DeployFailed, Desired, Log, Observed
 
 CONFIG: Final = "triplane.dev/config"
-WAIT_SECONDS = 600
+ATTEMPT: Final = "triplane.dev/attempt"
+CREATED: Final = "triplane.dev/created"
+"""On a service: the attempt that has made it."""
+LOOKED_AT: Final = 100
+"""So many of the newest revisions are looked at to find one of ours."""
 
 
 class CloudRun:
     """Services of one project and region.
 
-    ``services`` and ``revisions`` are ``google.cloud.run_v2`` clients. Options: ``port``, ``memory``
-    (``512Mi``), ``cpu`` (``1`` or ``500m``), ``timeout`` (seconds), ``concurrency`` (requests an instance),
-    ``min_instances``, ``max_instances``, ``service_account`` (email), ``ingress`` (``all``, ``internal``,
-    ``internal-and-cloud-load-balancing``). An environment value ``secretmanager://NAME/VERSION`` is read by
-    Cloud Run from Secret Manager.
+    ``services`` and ``revisions`` are ``google.cloud.run_v2`` clients (REST); ``id_token`` gives a token for an
+    audience, for smoke tests. Options: ``port``, ``memory`` (``512Mi``), ``cpu`` (``1`` or ``500m``), ``timeout``
+    (seconds), ``concurrency`` (requests an instance), ``min_instances``, ``max_instances``, ``service_account``
+    (email), ``ingress`` (``all``, ``internal``, ``internal-and-cloud-load-balancing``), ``execution_environment``
+    (``gen1``, ``gen2``), ``vpc_connector`` (full name) or ``network`` and ``subnetwork`` (direct VPC), ``egress``
+    (``private-ranges-only``, ``all-traffic``), ``invokers`` (list of ``allUsers``, ``serviceAccount:EMAIL``, ...: all
+    who have ``roles/run.invoker``). An environment value ``secretmanager://NAME/VERSION`` is read by Cloud Run from
+    Secret Manager.
     """
 
-    kind: Literal["package", "image"] = "image"
+    runs: frozenset[Kind] = frozenset({"image"})
+    splits = True
     options = frozenset(
-        {"port", "memory", "cpu", "timeout", "concurrency", "min_instances", "max_instances",
-         "service_account", "ingress"}
+        {"port", "memory", "cpu", "timeout", "concurrency", "min_instances", "max_instances", "service_account",
+         "ingress", "execution_environment", "vpc_connector", "network", "subnetwork", "egress", "invokers"}
     )  # fmt: skip
 
-    def __init__(self, services: Any, revisions: Any, *, project: str, region: str) -> None:
-        self._services = services
-        self._revisions = revisions
+    def __init__(
+        self, services: Any, revisions: Any, *, project: str, region: str, id_token: IdToken | None = None
+    ) -> None:
+        self._run = CloudRunServices(services, revisions, id_token)
         self._parent = f"projects/{project}/locations/{region}"
 
     def observe(self, name: str) -> Observed | None:
         """The revision that serves (``a=90,b=10`` where traffic is split), and what it was made from."""
-        service = self._get(name)
-        return None if service is None else self._observed(service)
+        with google_errors(name):
+            service = self._run.get(self._name(name))
+            return None if service is None or service.delete_time else self._observed(service)
 
-    def deploy(self, desired: Desired, observed: Observed | None, log: Log) -> Deployed:
-        """Brings a revision up, moves the traffic, and reads back that it serves."""
-        body = service_body(desired, {CONFIG: desired.config})
-        with _errors(desired.name):
-            service = self._get(desired.name)
-            if service is None:
-                return self._create(desired, body, log)
-            return self._update(desired, body, service, log)
+    def prepare(self, desired: Desired, previous: Observed | None, log: Log) -> Progress:
+        """Bring up a revision without traffic, with a tag; the first one of a service gets the traffic at once.
 
-    def verify(self, desired: Desired, deployed: Deployed) -> None:
-        """Reads back that the revision has all traffic, and the image that it runs."""
-        with _errors(desired.name):
-            self._check(desired, deployed.version)
+        Ingress and invokers belong to the service, so they change for what serves too.
+        """
+        attempt = attempt_of(desired)
+        body = service_body(desired, {CONFIG: desired.config, ATTEMPT: attempt})
+        return step(desired.name, lambda: self._prepare(desired, body, previous, log))
 
-    def restore(self, name: str, previous: Observed) -> None:
-        """Gives the traffic back to ``previous.version``."""
-        with _errors(name):
-            service = self._get(name)
-            if service is None:
-                raise DeployFailed(f"{name}: there is no such service any more")
-            self._move(service, previous.version)
+    def shift(self, name: str, version: str, percent: int, previous: Observed | None, log: Log) -> Progress:
+        """Give ``percent`` of the traffic to ``version``; the last step also takes its tag away."""
+        return step(name, lambda: self._run.shift(self._name(name), version, percent, previous))
 
-    def delete(self, name: str) -> None:
-        """Deletes the service and its revisions."""
-        with _errors(name):
-            if self._get(name) is not None:
-                self._wait(self._services.delete_service(name=self._name(name)), name)
+    def verify(self, desired: Desired, version: str) -> None:
+        """Read back that ``version`` has all traffic, and the image that it runs."""
+        with google_errors(desired.name):
+            found = self._observed(self._run.found(self._name(desired.name)))
+        if found.version != version:
+            raise DeployFailed(f"{found.version or 'nothing'} serves, not {version}")
+        if found.artifact != desired.artifact:
+            raise DeployFailed(f"{version} runs {found.artifact}, not {desired.artifact}")
 
-    def _create(self, desired: Desired, body: dict[str, Any], log: Log) -> Deployed:
+    def restore(self, name: str, previous: Observed | None, log: Log) -> Progress:
+        """Give the traffic back, with ingress and invokers; delete a service that the deployment has made."""
+        return step(name, lambda: self._restore(name, previous, log))
+
+    def invoke(self, name: str, version: str, smoke: Smoke) -> Answer:
+        """Ask the revision at the URL of its tag, with an ID token of the connection if it can have one."""
+        with google_errors(name):
+            return self._run.invoke(self._name(name), version, smoke)
+
+    def tail(self, name: str, version: str) -> Sequence[str]:
+        """Nothing: the log is in Cloud Logging."""
+        return ()
+
+    def delete(self, name: str) -> Progress:
+        """Delete the service and its revisions."""
+        return step(name, lambda: self._run.delete(self._name(name)))
+
+    def _prepare(
+        self, desired: Desired, body: dict[str, Any], previous: Observed | None, log: Log
+    ) -> Progress:
+        service = self._run.get(self._name(desired.name))
+        if service is None:
+            return self._create(desired, body, previous, log)
+        if service.delete_time:
+            return Waiting(why="the service is still being deleted")
+        revision = self._own(service, desired.attempt)
+        if service.template.annotations.get(ATTEMPT) != desired.attempt:
+            if revision is not None:
+                raise StaleError(f"{desired.name}: somebody else has deployed meanwhile; plan again")
+            return self._update(desired, body, service, previous, log)
+        if not _ready(service, revision):
+            return Waiting(why=f"Cloud Run brings up {short(service.latest_created_revision)}")
+        version = short(revision.name)
+        if waiting := self._run.show(service, version, previous, desired.attempt):
+            return waiting
+        invokers = desired.known_options().get("invokers")
+        if isinstance(invokers, Sequence):
+            self._run.invite(service.name, invokers)
+        return Ready(version=version, details={"url": service.uri, "image": desired.artifact})
+
+    def _create(
+        self, desired: Desired, body: dict[str, Any], previous: Observed | None, log: Log
+    ) -> Progress:
+        if previous is not None:
+            raise StaleError(f"{desired.name}: somebody has deleted the service meanwhile; plan again")
         log(f"{desired.name}: creating the service with {desired.artifact}")
-        request = {"parent": self._parent, "service_id": desired.name, "service": body}
-        try:
-            self._wait(self._services.create_service(request=request), desired.name)
-            version = self._latest(desired.name)
-            self._move(self._found(desired.name), version)
-            self._check(desired, version)
-        except DeployFailed as error:
-            log(f"{desired.name}: removing the service, it never served")
-            self._services.delete_service(name=self._name(desired.name)).result(timeout=WAIT_SECONDS)
-            raise DeployFailed(f"{desired.name}: {error}; nothing served before", restored=None) from error
-        return self._deployed(desired, version, log)
+        made = {**body, "annotations": {CREATED: desired.attempt}}
+        request = {"parent": self._parent, "service_id": desired.name, "service": made}
+        self._run.services.create_service(request=request, **CALL)
+        return Waiting(why="the service is being created")
 
-    def _update(self, desired: Desired, body: dict[str, Any], service: Any, log: Log) -> Deployed:
-        before = version_of(service)
-        log(f"{desired.name}: bringing up {desired.artifact} without traffic; {before or 'nothing'} serves")
-        try:
-            self._bring_up(body, service, before)
-            version = self._latest(desired.name)
-            log(f"{desired.name}: {version} is ready and takes over the traffic")
-            self._move(self._found(desired.name), version)
-            self._check(desired, version)
-        except DeployFailed as error:
-            restored = self._put_back(desired.name, before, log)
-            raise DeployFailed(f"{desired.name}: {error}; {restored} serves", restored=restored) from error
-        return self._deployed(desired, version, log)
-
-    def _bring_up(self, body: dict[str, Any], service: Any, before: str) -> None:
-        from google.cloud import run_v2
-
-        wanted = run_v2.Service(
-            body, name=service.name, etag=service.etag, labels={**service.labels, **LABELS}
-        )
-        # Field by field: what the spec cannot say (VPC access, volumes) stays as somebody else set it.
-        template = [f"template.{field}" for field in (*body["template"], "revision")]
-        mask = [*template, *(field for field in body if field != "template")]
-        if before:
-            wanted.traffic = traffic_of(before)
-            mask.append("traffic")
-        self._wait(
-            self._services.update_service(request={"service": wanted, "update_mask": {"paths": mask}}),
-            service.name,
-        )
-
-    def _move(self, service: Any, version: str) -> None:
-        """Give the traffic to ``version``; nothing to do where it has it. :raises DeployFailed: it has it not"""
-        if version_of(service) == version and _pinned(service):
-            return
-        change = {"name": service.name, "etag": service.etag, "traffic": traffic_of(version)}
-        operation = self._services.update_service(
-            request={"service": change, "update_mask": {"paths": ["traffic"]}}
-        )
-        try:
-            self._wait(operation, service.name)
-        except DeployFailed:
-            # Cloud Run also complains of a newer revision that is not ready; what counts is who serves.
-            if version_of(self._found(_short(service.name))) != version:
-                raise
-
-    def _put_back(self, name: str, before: str, log: Log) -> str | None:
-        if not before:
-            return None
-        self._move(self._found(name), before)
-        serving = version_of(self._found(name))
-        if serving != before:
-            raise DeployFailed(f"{name}: {before} could not be put back, {serving or 'nothing'} serves")
-        log(f"{name}: traffic is at {before}, as before")
-        return before
-
-    def _check(self, desired: Desired, version: str) -> None:
-        service = self._found(desired.name)
+    def _update(
+        self, desired: Desired, body: dict[str, Any], service: Any, previous: Observed | None, log: Log
+    ) -> Progress:
         serving = version_of(service)
-        if serving != version:
-            raise DeployFailed(f"{serving or 'nothing'} serves, not {version}")
-        artifact = self._observed(service).artifact
-        if artifact != desired.artifact:
-            raise DeployFailed(f"{version} runs {artifact}, not {desired.artifact}")
+        if previous is None or previous.version != serving:
+            before = previous.version if previous else ""
+            raise StaleError(
+                f"{desired.name}: {serving or 'nothing'} serves, where {before or 'nothing'} did; plan again"
+            )
+        log(f"{desired.name}: bringing up {desired.artifact} without traffic; {serving or 'nothing'} serves")
+        # Field by field: what the spec cannot say (volumes) stays as somebody else set it.
+        paths = [f"template.{field}" for field in (*body["template"], "revision")]
+        fields = {**body, "labels": {**service.labels, **body["labels"]}}
+        if serving:
+            fields["traffic"] = traffic_of(serving)
+        self._run.update(service, fields, [*paths, *(field for field in fields if field != "template")])
+        return Waiting(why="a revision is being made")
 
-    def _deployed(self, desired: Desired, version: str, log: Log) -> Deployed:
-        uri = self._found(desired.name).uri
-        log(f"{desired.name}: {version} serves 100 % at {uri}")
-        return Deployed(version=version, details={"url": uri, "image": desired.artifact, "traffic": "100 %"})
+    def _own(self, service: Any, attempt: str) -> Any:
+        """The newest revision of ``attempt``, None without."""
+        latest = short(service.latest_created_revision)
+        found = self._run.revision(service.name, latest) if latest else None
+        if found is not None and found.annotations.get(ATTEMPT) == attempt:
+            return found
+        request = {"parent": service.name, "page_size": LOOKED_AT}
+        newest = islice(self._run.revisions.list_revisions(request=request, **CALL), LOOKED_AT)
+        return next((each for each in newest if each.annotations.get(ATTEMPT) == attempt), None)
 
-    def _latest(self, name: str) -> str:
-        """The revision that was brought up last. :raises DeployFailed: it is not ready"""
-        service = self._found(name)
-        created, ready = service.latest_created_revision, service.latest_ready_revision
-        if created != ready:
-            raise DeployFailed(f"{_short(created)} is not ready: {service.terminal_condition.message}")
-        return _short(ready)
+    def _restore(self, name: str, previous: Observed | None, log: Log) -> Progress:
+        service = self._run.get(self._name(name))
+        if service is None:
+            if previous is not None and previous.version:
+                raise DeployFailed(f"{name}: somebody has deleted the service; {previous.version} is gone")
+            return Ready(version="")
+        if service.delete_time:
+            return Waiting(why="the service is being deleted")
+        if previous is not None:
+            return self._run.put_back(service, previous, lambda made: ATTEMPT in made.annotations, log)
+        if service.annotations.get(CREATED) != service.template.annotations.get(ATTEMPT, "-"):
+            log(f"{name}: somebody else has made or changed the service meanwhile, so it stays")
+            return Ready(version=version_of(service))
+        log(f"{name}: removing the service, there was none before")
+        return self._run.delete(service.name)
 
     def _observed(self, service: Any) -> Observed:
         """What the revision with most traffic was made from; a split has no stamp, so a plan repairs it."""
         version = version_of(service)
-        if not version:
-            return Observed(version="")
-        first, _, _ = version.partition("=")
-        revision = self._revisions.get_revision(name=f"{service.name}/revisions/{first}")
+        invokers = self._run.invokers(service.name)
+        known = {} if invokers is None else {"invokers": invokers}
+        revision = self._run.revision(service.name, next(iter(shares_of(version)))) if version else None
+        if revision is None:
+            return Observed(version=version, options=known)
         container = revision.containers[0]
         return Observed(
             version=version,
             artifact=container.image,
             config=None if "=" in version else revision.annotations.get(CONFIG),
             environment=plain_environment(container.env),
-            options=options_of(service, revision),
+            options={**options_of(service, revision), **known},
         )
-
-    def _wait(self, operation: Any, name: str) -> None:
-        """:raises DeployFailed: Cloud Run gave up"""
-        from concurrent.futures import TimeoutError as Late
-
-        from google.api_core.exceptions import GoogleAPICallError, RetryError
-
-        try:
-            operation.result(timeout=WAIT_SECONDS)
-        except (Late, RetryError) as error:
-            raise DeployFailed(f"{_short(name)} is not ready after {WAIT_SECONDS} s") from error
-        except GoogleAPICallError as error:
-            if operation.operation.error.code:
-                raise DeployFailed(str(error.message)) from error
-            raise
-
-    def _get(self, name: str) -> Any:
-        from google.api_core.exceptions import NotFound
-
-        with _errors(name):
-            try:
-                return self._services.get_service(name=self._name(name))
-            except NotFound:
-                return None
-
-    def _found(self, name: str) -> Any:
-        service = self._get(name)
-        if service is None:
-            raise DeployFailed("the service is gone")
-        return service
 
     def _name(self, name: str) -> str:
         return f"{self._parent}/services/{name}"
 
 
-def _pinned(service: Any) -> bool:
-    """Whether no target says "the latest", whatever that may become."""
-    return all(target.revision for target in service.traffic)
-
-
-def _short(name: str) -> str:
-    return name.rpartition("/")[2]
-
-
-@contextmanager
-def _errors(name: str) -> Iterator[None]:
-    """Google's errors as ours."""
-    from google.api_core import exceptions
-
-    transient = (exceptions.TooManyRequests, exceptions.ServerError, exceptions.RetryError)
-    try:
-        yield
-    except exceptions.Conflict as error:
-        raise StaleError(f"{name}: somebody changed the service meanwhile; plan again") from error
-    except exceptions.BadRequest as error:
-        raise InputError(f"{name}: Cloud Run refuses this: {error.message}") from error
-    except transient as error:
-        raise TransientError(f"{name}: {error}") from error
-    except exceptions.GoogleAPIError as error:
-        raise TerminalError(f"{name}: {error}") from error
+def _ready(service: Any, revision: Any) -> bool:
+    """Whether the revision is up. :raises DeployFailed: it will not be"""
+    if revision is None:
+        if service.reconciling:
+            return False
+        raise DeployFailed(f"no revision was made: {complaint(service)}")
+    if short(service.latest_ready_revision) == short(revision.name):
+        return True
+    states = {each.type_: each.state.name for each in revision.conditions}
+    if states.get("Ready") == "CONDITION_SUCCEEDED":
+        return True
+    if states.get("Ready") == "CONDITION_FAILED" or not (service.reconciling or revision.reconciling):
+        reason = complaint(revision if "CONDITION_FAILED" in states.values() else service)
+        raise DeployFailed(f"{short(revision.name)} is not ready: {reason}")
+    return False

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
 from triplane.core.errors import InputError
-from triplane.serverless.target import Desired, Option, Unknown
+from triplane.serverless.target import Desired, Option
 
 INGRESS: Final = {
     "all": "INGRESS_TRAFFIC_ALL",
     "internal": "INGRESS_TRAFFIC_INTERNAL_ONLY",
     "internal-and-cloud-load-balancing": "INGRESS_TRAFFIC_INTERNAL_LOAD_BALANCER",
 }
-REVISION: Final = "TRAFFIC_TARGET_ALLOCATION_TYPE_REVISION"
+EGRESS: Final = {"private-ranges-only": "PRIVATE_RANGES_ONLY", "all-traffic": "ALL_TRAFFIC"}
+EXECUTION: Final = {"gen1": "EXECUTION_ENVIRONMENT_GEN1", "gen2": "EXECUTION_ENVIRONMENT_GEN2"}
 SECRET: Final = re.compile(r"secretmanager://(?P<secret>[^/]+(?:/[^/]+){0,3}?)/(?P<version>[^/]+)")
 LABELS: Final = {"managed-by": "triplane"}
 
@@ -28,7 +29,8 @@ def service_body(desired: Desired, annotations: Mapping[str, str]) -> dict[str, 
         raise InputError(
             f"{desired.name}: {desired.artifact} has no digest; name the image as host/name@sha256:…"
         )
-    given = known_options(desired)
+    given = {key: value for key, value in desired.known_options().items() if value is not None}
+    labels = labels_of(desired)
     limits = {key: str(given[key]) for key in ("cpu", "memory") if key in given}
     container: dict[str, Any] = {
         "image": desired.artifact,
@@ -38,7 +40,7 @@ def service_body(desired: Desired, annotations: Mapping[str, str]) -> dict[str, 
         container["resources"] = {"limits": limits}
     if "port" in given:
         container["ports"] = [{"container_port": int(str(given["port"]))}]
-    template: dict[str, Any] = {"containers": [container], "annotations": dict(annotations), "labels": LABELS}
+    template: dict[str, Any] = {"containers": [container], "annotations": dict(annotations), "labels": labels}
     if "service_account" in given:
         template["service_account"] = str(given["service_account"])
     if "timeout" in given:
@@ -48,27 +50,47 @@ def service_body(desired: Desired, annotations: Mapping[str, str]) -> dict[str, 
     bounds = {"min_instances": "min_instance_count", "max_instances": "max_instance_count"}
     if scaling := {field: int(str(given[key])) for key, field in bounds.items() if key in given}:
         template["scaling"] = scaling
-    body: dict[str, Any] = {"template": template, "labels": LABELS}
-    return body | ({"ingress": _ingress(desired.name, given["ingress"])} if "ingress" in given else {})
+    if network := network_of(desired.name, given):
+        template["vpc_access"] = network
+    if "execution_environment" in given:
+        word = given["execution_environment"]
+        template["execution_environment"] = one_of(desired.name, "execution_environment", word, EXECUTION)
+    body: dict[str, Any] = {"template": template, "labels": labels}
+    if "ingress" in given:
+        body["ingress"] = one_of(desired.name, "ingress", given["ingress"], INGRESS)
+    return body
 
 
-def known_options(desired: Desired) -> dict[str, Option]:
-    """The options, all of them resolved. :raises InputError: one is not"""
-    unknown = sorted(key for key, value in desired.options.items() if isinstance(value, Unknown))
-    if unknown:
-        raise InputError(f"{desired.name}: {', '.join(unknown)} is not known yet; apply its stack first")
-    return {
-        key: value
-        for key, value in desired.options.items()
-        if value is not None and not isinstance(value, Unknown)
-    }
+def network_of(name: str, given: Mapping[str, Option]) -> dict[str, Any]:
+    """The ``VpcAccess`` that the options ask for, empty if none. :raises InputError: they contradict each other"""
+    found: dict[str, Any] = {}
+    direct = {key: str(given[key]) for key in ("network", "subnetwork") if key in given}
+    if direct and "vpc_connector" in given:
+        raise InputError(f"{name}: give `vpc_connector`, or `network` and `subnetwork`, not both")
+    if direct:
+        found["network_interfaces"] = [direct]
+    if "vpc_connector" in given:
+        found["connector"] = str(given["vpc_connector"])
+    if "egress" in given:
+        if not found:
+            raise InputError(f"{name}: `egress` needs `vpc_connector`, or `network` and `subnetwork`")
+        found["egress"] = one_of(name, "egress", given["egress"], EGRESS)
+    return found
+
+
+def labels_of(desired: Desired) -> dict[str, str]:
+    """What people find it by: whose it is, the commit, and the first 63 digits of what it runs."""
+    told = {"triplane-commit": desired.revision, "triplane-digest": desired.artifact.rpartition("sha256:")[2]}
+    safe = {key: re.sub(r"[^a-z0-9_-]", "-", value.lower())[:63] for key, value in told.items()}
+    return LABELS | {key: value for key, value in safe.items() if value}
 
 
 def options_of(service: Any, revision: Any) -> dict[str, Option]:
     """A service's options as :class:`CloudRun` names them, from the revision that serves."""
     container = revision.containers[0]
     limits = dict(container.resources.limits)
-    ingress = {number: word for word, number in INGRESS.items()}.get(service.ingress.name)
+    network = revision.vpc_access
+    direct = network.network_interfaces[0] if network.network_interfaces else None
     return {
         "port": container.ports[0].container_port if container.ports else None,
         "memory": limits.get("memory"),
@@ -78,7 +100,12 @@ def options_of(service: Any, revision: Any) -> dict[str, Option]:
         "min_instances": revision.scaling.min_instance_count,
         "max_instances": revision.scaling.max_instance_count,
         "service_account": revision.service_account,
-        "ingress": ingress,
+        "ingress": _word(INGRESS, service.ingress),
+        "execution_environment": _word(EXECUTION, revision.execution_environment),
+        "vpc_connector": network.connector or None,
+        "network": direct.network or None if direct else None,
+        "subnetwork": direct.subnetwork or None if direct else None,
+        "egress": _word(EGRESS, network.egress),
     }
 
 
@@ -99,25 +126,12 @@ def plain_environment(variables: Iterable[Any]) -> dict[str, str]:
     return found
 
 
-def version_of(service: Any) -> str:
-    """Which revision serves: its name, ``a=90,b=10`` (most first) where traffic is split, "" for none."""
-    shares: dict[str, int] = {}
-    for status in service.traffic_statuses:
-        name = status.revision or service.latest_ready_revision.rpartition("/")[2]
-        shares[name] = shares.get(name, 0) + status.percent
-    serving = sorted(((-percent, name) for name, percent in shares.items() if percent), key=lambda each: each)
-    if len(serving) == 1:
-        return serving[0][1]
-    return ",".join(f"{name}={-percent}" for percent, name in serving)
+def one_of(name: str, option: str, value: Option, known: Mapping[str, str]) -> str:
+    """Google's word for an option's value. :raises InputError: there is none"""
+    if value not in known:
+        raise InputError(f"{name}: {option} {value!r} is not one of {', '.join(known)}")
+    return known[str(value)]
 
 
-def traffic_of(version: str) -> list[dict[str, Any]]:
-    """The traffic targets for what :func:`version_of` returned."""
-    parts = [part.partition("=") for part in version.split(",")]
-    return [{"type_": REVISION, "revision": name, "percent": int(share or 100)} for name, _, share in parts]
-
-
-def _ingress(name: str, value: Option) -> str:
-    if value not in INGRESS:
-        raise InputError(f"{name}: ingress {value!r} is not one of {', '.join(INGRESS)}")
-    return INGRESS[str(value)]
+def _word(known: Mapping[str, str], value: Any) -> str | None:
+    return {number: word for word, number in known.items()}.get(value.name)

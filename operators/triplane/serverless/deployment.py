@@ -22,6 +22,7 @@ from triplane.serverless.target import (
     Smoke,
     Target,
     Waiting,
+    main_version,
 )
 from triplane.serverless.traffic import Traffic
 
@@ -51,11 +52,8 @@ class Attempt:
     details: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """Without the environment of what served before: that may hold secrets."""
-        found = asdict(self)
-        if self.previous is not None:
-            found["previous"] = asdict(replace(self.previous, environment={}))
-        return found
+        """Plain values. The environment of what served before may hold secrets: keep this encrypted."""
+        return asdict(self)
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Self:
@@ -122,7 +120,10 @@ class Deployment:
     def _shift(self, attempt: Attempt) -> tuple[Attempt, Waiting | None]:
         name, percents = self.desired.name, self.percents(attempt)
         percent = percents[attempt.step]
-        progress = self.target.shift(name, attempt.version, percent, attempt.previous, self.log)
+        previous = attempt.previous and replace(
+            attempt.previous, version=main_version(attempt.previous.version)
+        )
+        progress = self.target.shift(name, attempt.version, percent, previous, self.log)
         if isinstance(progress, Waiting):
             return self._wait(attempt, progress)
         self.log(f"{name}: {attempt.version} gets {percent} % of the traffic")
@@ -152,11 +153,13 @@ class Deployment:
         found = self.target.observe(name)
         serving, wanted = (found.version if found else ""), progress.version
         artifact = previous.artifact if previous and previous.version else None
-        if serving != wanted or (artifact and found and found.artifact != artifact):
-            raise DeployFailed(
-                f"{name}: {attempt.failed}; and {wanted or 'nothing'} should serve again, but "
-                f"{serving or 'nothing'} does"
-            )
+        wrong = ""
+        if serving != wanted:
+            wrong = f"{wanted or 'nothing'} should serve again, but {serving or 'nothing'} does"
+        elif artifact and found and found.artifact != artifact:
+            wrong = f"{wanted} serves again, but with {found.artifact}, not with {artifact}"
+        if wrong:
+            raise DeployFailed(f"{name}: {attempt.failed}; and {wrong}")
         self.log(f"{name}: {serving or 'nothing'} serves, as before")
         return self._at(attempt, "ended", serves=serving), None
 

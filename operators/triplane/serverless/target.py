@@ -7,18 +7,20 @@ or put back what served before. Targets take SDK clients that are built already;
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Protocol
 
 from triplane.core.change import ComponentChange, Risk
+from triplane.core.digest import digest
 from triplane.core.errors import InputError, RefusedError, StaleError, TerminalError
+from triplane.serverless.traffic import Traffic
 
 Option = str | int | float | bool | Sequence[str] | None
 """Lists are sets: their order does not count."""
 Kind = Literal["package", "image"]
 Log = Callable[[str], None]
-# Options that say as whom the code runs.
-IDENTITY = ("role", "service_account")
+# Options that say as whom the code runs, or who may call it.
+IDENTITY = ("role", "execution_role", "task_role", "service_account", "identity", "invokers")
 
 
 class Unknown:
@@ -163,9 +165,7 @@ class Target(Protocol):
         :raises StaleError: somebody else deploys meanwhile
         """
 
-    def shift(
-        self, name: str, version: str, percent: int, previous: Observed | None, log: Log
-    ) -> Progress:
+    def shift(self, name: str, version: str, percent: int, previous: Observed | None, log: Log) -> Progress:
         """Give ``percent`` of the traffic to ``version`` and the rest to ``previous``."""
 
     def verify(self, desired: Desired, version: str) -> None:
@@ -188,6 +188,12 @@ class Target(Protocol):
 
     def delete(self, name: str) -> Progress:
         """Remove it with all its versions. Called again until it is gone; safe to repeat."""
+
+
+def main_version(version: str) -> str:
+    """Of ``a=90,b=10`` the one with the largest share; a version that serves alone is itself."""
+    shares = [part.partition("=") for part in version.split(",")]
+    return max(shares, key=lambda share: int(share[2] or 100))[0]
 
 
 def difference(desired: Desired, observed: Observed) -> tuple[str, ...]:
@@ -221,7 +227,29 @@ def _changed(key: str, desired: Desired, observed: Observed) -> str:
     return "changed" if desired.environment[key] != observed.environment[key] else ""
 
 
-def plan(address: str, desired: Desired, observed: Observed | None) -> ComponentChange:
+@dataclass(frozen=True, kw_only=True)
+class How:
+    """How a new version takes over, for people and for what an approval covers."""
+
+    traffic: str
+    smoke: str
+
+    def binds(self) -> dict[str, str | int]:
+        return {"traffic": self.traffic, "smoke": self.smoke}
+
+
+def how(target: Target, traffic: Traffic, smoke: Smoke | None) -> How:
+    """:raises InputError: the target cannot share its traffic between two versions"""
+    if len(traffic.percents()) > 1 and not target.splits:
+        raise InputError(
+            f"traffic: {traffic.strategy} shares the traffic between two versions, which this target cannot; "
+            "use all_at_once"
+        )
+    asked = "" if smoke is None else digest(asdict(smoke))
+    return How(traffic=traffic.told(), smoke=asked)
+
+
+def plan(address: str, desired: Desired, observed: Observed | None, how: How) -> ComponentChange:
     """What a deployment would change, and everything that an approval of it must cover."""
     lines = ("new",) if observed is None else difference(desired, observed)
     action: Literal["create", "update", "none"] = (
@@ -230,13 +258,14 @@ def plan(address: str, desired: Desired, observed: Observed | None) -> Component
     risk = {"create": Risk.LOW, "update": Risk.MEDIUM, "none": Risk.NONE}[action]
     if observed is not None and any(_differs(key, desired, observed) for key in IDENTITY):
         risk = Risk.CRITICAL
+    steps = (f"traffic: {how.traffic}",) if action == "update" and how.traffic != "100 %" else ()
     return ComponentChange(
         address=address,
         action=action,
         risk=risk,
         summary={"create": "new", "none": "no changes"}.get(action, f"{len(lines)} to change"),
-        lines=lines,
-        binds=binds(desired) | {"observed": observed.version if observed else ""},
+        lines=(*lines, *steps),
+        binds=binds(desired) | how.binds() | {"observed": observed.version if observed else ""},
     )
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from triplane.spec.drift import Drift
+from triplane.spec.functions import AwsFunction, AzureFunction, GcpFunction
 from triplane.spec.graph import order, waves
 from triplane.spec.manifests import Manifests
 from triplane.spec.values import (
@@ -240,66 +241,6 @@ class Chart(Value):
         return self
 
 
-class Function(Value):
-    """A webhook. ``name`` is its name at the cloud, by default ``<platform>-<environment>-<key>``."""
-
-    name: str | None = None
-    environment: dict[str, str] = {}
-    drift: Annotated[Drift, Field(default_factory=Drift)]
-
-    def options(self) -> dict[str, str | int | float]:
-        """What the target calls its options: all but name, code and environment; durations in seconds."""
-        code = {"name", "environment", "target", "path", "image", "drift"}
-        written = {key: getattr(self, key) for key in type(self).model_fields if key not in code}
-        plain = {k: int(v.total_seconds()) if isinstance(v, timedelta) else v for k, v in written.items()}
-        return {key: value for key, value in plain.items() if value is not None}
-
-
-class LambdaFunction(Function):
-    """AWS Lambda with a zip package made of ``path``."""
-
-    target: Literal["lambda"]
-    path: SourcePath
-    handler: str
-    runtime: str
-    role: str
-    memory: Annotated[int, Field(ge=128, le=10240)] = 128
-    """MiB."""
-    timeout: Duration = timedelta(seconds=30)
-
-
-class CloudRunFunction(Function):
-    """A Google Cloud Run service."""
-
-    target: Literal["cloud_run"]
-    image: Name
-    port: Annotated[int, Field(ge=1, le=65535)] = 8080
-    service_account: str | None = None
-    memory: str | None = None
-    """``512Mi``."""
-    cpu: str | None = None
-    """``1`` or ``500m``."""
-    timeout: Duration | None = None
-    concurrency: Annotated[int, Field(ge=1, le=1000)] | None = None
-    """Requests that one instance takes at a time."""
-    min_instances: Annotated[int, Field(ge=0)] | None = None
-    max_instances: Annotated[int, Field(ge=1)] | None = None
-    ingress: Literal["all", "internal", "internal-and-cloud-load-balancing"] | None = None
-
-
-class AzureFunction(Function):
-    """An Azure function app with a zip package made of ``path``."""
-
-    target: Literal["azure_functions"]
-    path: SourcePath
-    runtime: str
-    """Stack and version as Azure writes them: ``python|3.11``."""
-    plan: str | None = None
-    """Resource id of an App Service plan; without it Azure makes a consumption plan."""
-    health_path: str | None = None
-    """A path that must answer below 400 after a deployment."""
-
-
 class CodeBuild(Value):
     """Where AWS CodeBuild builds images: a project of the account, and a bucket that its role may read."""
 
@@ -375,7 +316,7 @@ class AwsCloud(Cloud):
     region: str
     state: S3State | None = None
     codebuild: CodeBuild | None = None
-    functions: dict[DnsName, LambdaFunction] = {}
+    functions: dict[DnsName, AwsFunction] = {}
 
 
 class GcpCloud(Cloud):
@@ -387,7 +328,7 @@ class GcpCloud(Cloud):
     region: str
     state: GcsState | None = None
     cloud_build: Annotated[CloudBuild, Field(default_factory=CloudBuild)]
-    functions: dict[DnsName, CloudRunFunction] = {}
+    functions: dict[DnsName, GcpFunction] = {}
 
 
 class AzureCloud(Cloud):
@@ -466,7 +407,7 @@ class Platform(Value):
         part = self.cloud(cloud)
         used = {image for chart in part.charts.values() for image in chart.images.values()}
         used |= {image for manifests in part.manifests.values() for image in manifests.images.values()}
-        used |= {f.image for f in part.functions.values() if isinstance(f, CloudRunFunction)}
+        used |= {function.image for function in part.functions.values() if function.image}
         used |= {test.image for test in self.tests.values() if test.image and test.cloud == cloud}
         return tuple(image for image in self.images if image in used)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import threading
@@ -298,9 +299,26 @@ class Terraform:
         return True
 
     def _backend(self) -> str:
+        return str(self._backend_record().get("type", "local"))
+
+    def _backend_record(self) -> dict[str, Any]:
+        """What ``init`` kept of the backend: its ``type`` and its ``config``."""
         initialized = self.directory / ".terraform" / "terraform.tfstate"
         found = json.loads(initialized.read_text()) if initialized.exists() else {}
-        return str((found.get("backend") or {}).get("type", "local"))
+        return found.get("backend") or {}
+
+    def _half_made(self) -> str:
+        """How to free a lock that has no id: azurerm leases the blob first and writes the id afterwards."""
+        record = self._backend_record()
+        if record.get("type") != "azurerm":
+            return ""
+        where = record.get("config") or {}
+        names = {"account": "storage_account_name", "container": "container_name", "blob": "key"}
+        account, container, blob = (shlex.quote(str(where.get(name))) for name in names.values())
+        return (
+            "; if nothing works on this state any more, a process died while it took the lock: free it with "
+            f"az storage blob lease break --account-name {account} --container-name {container} --blob-name {blob}"
+        )
 
     def _note_lock(self, job: Job, began: datetime) -> None:
         """Keep the id of the lock under which an apply on this machine began to change resources at ``began``."""
@@ -367,6 +385,7 @@ class Terraform:
             return LockedError(
                 "the state is locked, and by whom cannot be seen: its lock is taken again and again, or was left half "
                 f"made; waited {self.lock_timeout:g} s. Try again when it is quieter, or wait longer (`lock_timeout`)"
+                f"{self._half_made()}"
             )
         if events.stale:
             return StaleError("the state has changed since this plan was made; plan again")

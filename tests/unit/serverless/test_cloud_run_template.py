@@ -9,16 +9,12 @@ from triplane.core.errors import InputError
 from triplane.serverless import cloud_run_template as template
 from triplane.serverless.target import UNKNOWN, Desired
 
+LABELS = {"managed-by": "triplane", "triplane-digest": "a" * 63}
 IMAGE = "europe-west1-docker.pkg.dev/p/r/webhook@sha256:" + "a" * 64
 
 
 def desired(**changes: Any) -> Desired:
     return Desired(**{"name": "webhook", "artifact": IMAGE, "config": "c", **changes})
-
-
-def service(*targets: tuple[str, int]) -> run_v2.Service:
-    statuses = [{"revision": name, "percent": percent} for name, percent in targets]
-    return run_v2.Service(traffic_statuses=statuses, latest_ready_revision="x/revisions/web-2")
 
 
 def test_everything_is_written_into_the_template() -> None:
@@ -39,7 +35,7 @@ def test_everything_is_written_into_the_template() -> None:
             }
         ],
         "annotations": {"k": "v"},
-        "labels": {"managed-by": "triplane"},
+        "labels": LABELS,
         "service_account": "a@b",
         "timeout": {"seconds": 30},
         "max_instance_request_concurrency": 10,
@@ -69,28 +65,6 @@ def test_options_come_back_as_they_were_given() -> None:
 def test_environment_round_trip(value: str) -> None:
     container = run_v2.Container(env=[template.variable("A", value)])
     assert template.plain_environment(container.env) == {"A": value}
-
-
-@pytest.mark.parametrize(
-    ("targets", "version"),
-    [
-        ([], ""),
-        ([("web-1", 100)], "web-1"),
-        ([("web-1", 100), ("web-2", 0)], "web-1"),
-        ([("", 100)], "web-2"),
-        ([("web-1", 10), ("web-2", 90)], "web-2=90,web-1=10"),
-        ([("web-2", 50), ("", 50)], "web-2"),
-    ],
-)
-def test_version_of(targets: list[tuple[str, int]], version: str) -> None:
-    assert template.version_of(service(*targets)) == version
-
-
-@pytest.mark.parametrize("version", ["web-1", "web-2=90,web-1=10"])
-def test_traffic_of_is_the_inverse(version: str) -> None:
-    targets = template.traffic_of(version)
-    assert sum(target["percent"] for target in targets) == 100
-    assert template.version_of(service(*((each["revision"], each["percent"]) for each in targets))) == version
 
 
 @pytest.mark.parametrize(

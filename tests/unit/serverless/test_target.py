@@ -1,26 +1,30 @@
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import pytest
+from tests.unit.serverless.cloud import Cloud
 
 from triplane.core.change import Risk
 from triplane.core.errors import InputError, StaleError
 from triplane.serverless.target import (
     UNKNOWN,
-    Deployed,
     Desired,
-    Log,
+    How,
     Observed,
+    Smoke,
     check_options,
     decide,
     difference,
+    how,
     plan,
 )
+from triplane.serverless.traffic import Traffic
 
 CODE = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
 SECRET = "hunter2-hunter2"
+AT_ONCE = How(traffic="100 %", smoke="")
 
 
 def desired(**changes: Any) -> Desired:
@@ -64,7 +68,7 @@ def test_difference(wanted: Desired, found: Observed, lines: tuple[str, ...]) ->
 def test_environment_values_are_never_shown() -> None:
     wanted = desired(environment={"TOKEN": SECRET})
     found = observed(environment={"TOKEN": SECRET + "-old"})
-    change = plan("aws/function/webhook", wanted, found)
+    change = plan("aws/function/webhook", wanted, found, AT_ONCE)
     assert SECRET not in repr(change) + repr(wanted) + repr(found)
 
 
@@ -79,11 +83,13 @@ def test_environment_values_are_never_shown() -> None:
     ],
 )
 def test_plan(wanted: Desired, found: Observed | None, action: str, risk: Risk) -> None:
-    change = plan("aws/function/webhook", wanted, found)
+    change = plan("aws/function/webhook", wanted, found, AT_ONCE)
     assert (change.action, change.risk) == (action, risk)
     assert change.binds == {
         "artifact": wanted.artifact,
         "config": "c1",
+        "traffic": "100 %",
+        "smoke": "",
         "observed": found.version if found else "",
     }
 
@@ -107,27 +113,40 @@ def test_what_was_approved_for_another_version_is_stale(found: Observed | None) 
         decide(desired(artifact=OTHER), found, "7")
 
 
-class Zips:
-    """A target that knows one option."""
-
-    kind: Literal["package", "image"] = "package"
-    options = frozenset({"memory"})
-
-    def observe(self, name: str) -> Observed | None: ...
-
-    def deploy(self, desired: Desired, observed: Observed | None, log: Log) -> Deployed: ...  # type: ignore[empty-body]
-
-    def verify(self, desired: Desired, deployed: Deployed) -> None: ...
-
-    def restore(self, name: str, previous: Observed) -> None: ...
-
-
 def test_check_options() -> None:
-    check_options(Zips(), desired(options={"memory": 1}))
+    zips = Cloud()
+    check_options(zips, desired(options={"memory": 1}))
     with pytest.raises(InputError, match="handler not known here; known are memory"):
-        check_options(Zips(), desired(options={"handler": "x"}))
+        check_options(zips, desired(options={"handler": "x"}))
     with pytest.raises(InputError, match="runs packages"):
-        check_options(Zips(), desired(package=None))
+        check_options(zips, desired(package=None))
+
+
+def test_what_cannot_split_its_traffic_says_so() -> None:
+    canary = Traffic(strategy="canary")
+    assert how(Cloud(), canary, None).traffic == "10 % -> 100 %, 60 s between them"
+    with pytest.raises(InputError, match=r"canary shares the traffic .* use all_at_once"):
+        how(Cloud(splits=False), canary, None)
+    assert how(Cloud(splits=False), Traffic(), Smoke()).binds()["smoke"]
+
+
+def test_the_way_over_is_part_of_the_plan_and_no_change_by_itself() -> None:
+    canary = how(Cloud(), Traffic(strategy="canary", steps=(5, 50), wait=300), None)
+    change = plan("aws/function/webhook", desired(artifact=OTHER), observed(), canary)
+    assert change.lines[-1] == "traffic: 5 % -> 50 % -> 100 %, 300 s between them"
+    assert change.binds["traffic"] == canary.traffic
+    assert plan("aws/function/webhook", desired(), observed(), canary).action == "none"
+
+
+@pytest.mark.parametrize(
+    ("options", "found", "lines"),
+    [
+        ({"subnets": ["b", "a"]}, {"subnets": ["a", "b"]}, ()),
+        ({"subnets": ["b"]}, {"subnets": ["a", "b"]}, ("subnets: ['a', 'b'] -> ['b']",)),
+    ],
+)
+def test_lists_are_sets(options: Any, found: Any, lines: tuple[str, ...]) -> None:
+    assert difference(desired(options=options), observed(options=found)) == lines
 
 
 def test_an_unknown_value_cannot_be_deployed() -> None:

@@ -25,6 +25,7 @@ DOCUMENTS = Path(googleapiclient.__file__).parent / "discovery_cache" / "documen
 APIS = {
     "cloudbuild": ("cloudbuild.v1",),
     "run": ("run.v2",),
+    "cloudfunctions": ("cloudfunctions.v2",),
     "container": ("container.v1",),
     "artifactregistry": ("artifactregistry.v1",),
     "compute": ("compute.v1",),
@@ -76,7 +77,10 @@ class Document:
     def match(self, verb: str, path: str) -> tuple[Method, dict[str, str]] | None:
         """The method of ``verb`` and ``path`` (no query) with its path parameters."""
         parts = tuple(unquote(part) for part in path.strip("/").split("/"))
-        for method in self._methods[verb, len(parts)]:
+        # ``services/x:getIamPolicy`` would fit the path of ``services.get`` too.
+        for method in sorted(
+            self._methods[verb, len(parts)], key=lambda method: ":" not in method.segments[-1]
+        ):
             if (params := _bind(method, parts)) is not None:
                 return method, params
         return None

@@ -5,35 +5,26 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 from triplane.sandbox.gcp.accounts import Accounts, Policies
 from triplane.sandbox.gcp.artifacts import Artifacts
 from triplane.sandbox.gcp.compute import Compute
 from triplane.sandbox.gcp.container import Container
 from triplane.sandbox.gcp.contract import Contract, api_of
+from triplane.sandbox.gcp.core_request import Request
 from triplane.sandbox.gcp.errors import ApiError
+from triplane.sandbox.gcp.faults import Faults
+from triplane.sandbox.gcp.functions import Functions
 from triplane.sandbox.gcp.images import finder
 from triplane.sandbox.gcp.oauth import Tokens
 from triplane.sandbox.gcp.revisions import Revisions
 from triplane.sandbox.gcp.run import Run
+from triplane.sandbox.gcp.serving import Answered, Serving
 from triplane.sandbox.gcp.sql import Sql
 from triplane.sandbox.gcp.state import PROJECT, Body, Call, Handler, State
 
+__all__ = ["Core", "Request"]
 POLICY_VERBS = {"getIamPolicy", "setIamPolicy", "testIamPermissions"}
-
-
-@dataclass(frozen=True)
-class Request:
-    """``host`` tells the API; ``query`` keeps repeated names; ``body`` is parsed JSON or None."""
-
-    host: str
-    verb: str
-    path: str
-    query: list[tuple[str, str]]
-    body: Any
-    authorization: str | None
 
 
 class Core:
@@ -44,10 +35,17 @@ class Core:
         self.tokens = tokens
         self.contract = contract
         self._lock = threading.RLock()
-        revisions = Revisions(state, finder(registry, state.resources))
+        self.faults = Faults()
+        find = finder(registry, state.resources)
+        revisions = Revisions(
+            state, lambda image: self.functions.digest(image) or find(image), self._container_failure
+        )
+        run = Run(state, revisions)
+        self.functions = Functions(state, run)
+        self.serving = Serving(state, tokens, self.functions)
         self._policies = Policies(state)
         self._handlers: dict[str, Handler] = {}
-        parts = (Run(state, revisions), Compute(state), Container(state))
+        parts = (run, self.functions, Compute(state), Container(state))
         for part in (*parts, Accounts(state), Sql(state), Artifacts(state)):
             self._handlers |= part.handlers()
 
@@ -66,7 +64,14 @@ class Core:
         call = Call(method.id, params, body, caller, request.path)
         with self._lock:
             self.state.operations.settle()
-            return self._dispatch(call)
+            return self._faulty(call, request)
+
+    def answer(self, request: Request, payload: bytes, headers: Mapping[str, str]) -> Answered:
+        """What a service or function answers at its own URL."""
+        with self._lock:
+            self.state.operations.settle()
+            ready = self.serving.find(request, headers)
+        return ready if isinstance(ready, Answered) else self.serving.call(ready, request, payload, headers)
 
     def check_body(self, request: Request) -> None:
         """Refuse what the contract does not allow in a request that another server answers."""
@@ -80,6 +85,23 @@ class Core:
         with self._lock:
             self.state.operations.settle()
             return self.state.operations.get(name)
+
+    def _container_failure(self, body: Body) -> str | None:
+        return self.functions.start_failure(body)
+
+    def _faulty(self, call: Call, request: Request) -> Body:
+        """Do what was asked, or fail as a test has ordered."""
+        place = request.host + request.path
+        if error := self.faults.request(request.verb, place, done=False):
+            raise error
+        self.state.operations.failure = self.faults.operation(request.verb, place)
+        try:
+            answer = self._dispatch(call)
+        finally:
+            self.state.operations.failure = None
+        if error := self.faults.request(request.verb, place, done=True):
+            raise error
+        return answer
 
     def _dispatch(self, call: Call) -> Body:
         verb = call.id.rpartition(".")[2]

@@ -49,10 +49,14 @@ class Operation:
 
 
 class Operations:
-    """All operations, by full name; ``delay`` is how long one takes, in seconds."""
+    """All operations, by full name; ``delay`` is how long one takes, in seconds.
+
+    ``failure`` is what the work of the request at hand shall end in, for who lets a test order that.
+    """
 
     def __init__(self, delay: float = 0.3) -> None:
         self.delay = delay
+        self.failure: ApiError | None = None
         self._all: dict[str, Operation] = {}
 
     def start(
@@ -73,7 +77,7 @@ class Operations:
 
     def settle(self) -> None:
         """Finish everything that is due, in the order in which it was started."""
-        for operation in self._all.values():
+        for operation in list(self._all.values()):
             operation.settle()
 
     def get(self, name: str) -> dict[str, Any]:

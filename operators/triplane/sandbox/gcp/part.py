@@ -72,10 +72,11 @@ class GooglePart:
     def routes(self, ctx: Context) -> list[Route]:
         rest, grpc = ctx.port("gcp-rest"), ctx.port("gcp-grpc")
         apis = ("run", "*-run", "run.*.rep", "container", "artifactregistry", "cloudbuild")
-        others = ("compute", "sqladmin", "iam", "iamcredentials", "storage", "oauth2")
+        others = ("cloudfunctions", "compute", "sqladmin", "iam", "iamcredentials", "storage", "oauth2")
         return [
             *(Route(host=f"{api}.googleapis.com", port=rest, grpc_port=grpc) for api in apis),
             *(Route(host=f"{api}.googleapis.com", port=rest) for api in others),
+            Route(host="*.a.run.app", port=rest),
         ]
 
     def environ(self, ctx: Context) -> dict[str, str]:

@@ -17,11 +17,19 @@ TYPE = "type.googleapis.com/google.cloud.run.v2.Revision"
 
 
 class Revisions:
-    """``find_image`` tells the digest of an image, None when no registry has it."""
+    """``find_image`` tells the digest of an image, None when no registry has it; ``start_failure`` why a
+    revision's container does not start, None when it does.
+    """
 
-    def __init__(self, state: State, find_image: Callable[[str], str | None]) -> None:
+    def __init__(
+        self,
+        state: State,
+        find_image: Callable[[str], str | None],
+        start_failure: Callable[[Body], str | None] = lambda body: None,
+    ) -> None:
         self._state = state
         self._find_image = find_image
+        self._start_failure = start_failure
         self._templates: dict[str, Body] = {}
 
     def handlers(self) -> dict[str, Handler]:
@@ -93,21 +101,25 @@ class Revisions:
         self._templates[full] = _content(template)
         self._state.resources[full] = {**body, "etag": etag(body)}
 
-    def start(self, service: str, name: str) -> str | None:
-        """Bring it up. Returns why it is not ready, None when it is."""
+    def start(self, service: str, name: str, ordered: str | None = None) -> str | None:
+        """Bring it up. Returns why it is not ready (``ordered``, if a test wants it to fail), None when it is."""
         full = f"{service}/revisions/{name}"
         if full not in self._state.resources:
             return f"Revision '{name}' was deleted."
         body = self._state.live(full)
+        if not body["reconciling"]:
+            return body["conditions"][0].get("message")
         missing = [each["image"] for each in body["containers"] if self._find_image(each["image"]) is None]
         failure = None
         if missing:
             failure = (
                 f"Revision '{name}' is not ready and cannot serve traffic. Image '{missing[0]}' not found."
             )
+        elif reason := ordered or self._start_failure(body):
+            failure = f"Revision '{name}' is not ready and cannot serve traffic. {reason}"
         state = "CONDITION_FAILED" if failure else "CONDITION_SUCCEEDED"
         body["conditions"] = [
-            condition("Ready", state, failure, "CONTAINER_MISSING" if failure else None),
+            condition("Ready", state, failure, _reason(failure, missing)),
             condition("ContainerHealthy", state, failure),
             condition("ResourcesAvailable", "CONDITION_SUCCEEDED"),
         ]
@@ -129,6 +141,10 @@ def condition(type_: str, state: str, message: str | None = None, reason: str | 
     if message:
         body |= {"message": message, "severity": "ERROR"}
     return body | ({"reason": reason} if reason else {})
+
+
+def _reason(failure: str | None, missing: list[str]) -> str | None:
+    return None if failure is None else "CONTAINER_MISSING" if missing else "HEALTH_CHECK_CONTAINER_ERROR"
 
 
 def _content(template: Body) -> Body:

@@ -17,7 +17,7 @@ TYPE = "type.googleapis.com/google.cloud.run.v2.Service"
 OWN = {
     "name", "uid", "generation", "createTime", "updateTime", "creator", "lastModifier", "etag", "uri", "urls",
     "latestReadyRevision", "latestCreatedRevision", "trafficStatuses", "conditions", "terminalCondition",
-    "observedGeneration", "reconciling",
+    "observedGeneration", "reconciling", "deleteTime",
 }  # fmt: skip
 
 
@@ -71,28 +71,60 @@ class Run:
         full = call.params["name"]
         current = self._state.live(full)
         _check_etag(current, call.params.get("etag"))
+        current["deleteTime"] = timestamp()
 
         def finish() -> Body:
-            for name in [name for name in self._state.resources if name.startswith(f"{full}/revisions/")]:
-                self._state.remove(name)
-            return self._state.remove(full)
+            return self.remove(full)
 
         return self._start("delete", full, finish)
 
+    def remove(self, full: str) -> Body:
+        """Remove the service with its revisions and its policy."""
+        for name in [name for name in self._state.resources if name.startswith(f"{full}/revisions/")]:
+            self._state.remove(name)
+        self._state.policies.pop(full, None)
+        return self._state.remove(full)
+
+    def bring_up(self, full: str, wanted: Body, caller: str) -> str:
+        """Make or update a service at once, as Cloud Functions does; returns its new revision's short name.
+
+        Raises ApiError when the revision does not get ready.
+        """
+        current = self._state.resources.get(full)
+        merged = {**_input(current or {}), **copy.deepcopy(wanted)}
+        revision, generation = self._write(full, current, merged, caller, {})
+        self._reconcile(full, revision, generation)
+        return revision
+
     def _apply(self, full: str, current: Body | None, wanted: Body, call: Call) -> Body:
         """Write down what is wanted, make its revision, and let an operation bring it about."""
+        if call.params.get("validateOnly"):
+            self._checked(full, wanted, call.params)
+            return self._start("validate", full, lambda: {**wanted, "name": full})
+        if current is not None and current.get("deleteTime"):
+            raise ApiError(409, f"Service '{full}' is being deleted.", status="ABORTED")
+        revision, generation = self._write(full, current, wanted, call.caller, call.params)
+        ordered = self._state.operations.failure
+        return self._start("update", full, lambda: self._reconcile(full, revision, generation, ordered))
+
+    def _checked(self, full: str, wanted: Body, params: Body) -> tuple[Body, str]:
+        """What is wanted with all defaults, and the name of its revision. Raises 400."""
         wanted = defaults(copy.deepcopy(wanted))
         if problems := check_template(wanted):
             raise bad_request(problems)
-        revision = self._revisions.wanted(full, wanted["template"], force=call.params.get("forceNewRevision"))
+        revision = self._revisions.wanted(full, wanted["template"], force=params.get("forceNewRevision"))
         check_traffic(wanted["traffic"], {*self._revisions.names(full), revision})
-        if call.params.get("validateOnly"):
-            return self._start("validate", full, lambda: {**wanted, "name": full})
-        self._revisions.make(full, revision, wanted["template"], call.caller)
-        service = self._service(full, current, wanted, revision, call.caller)
+        return wanted, revision
+
+    def _write(
+        self, full: str, current: Body | None, wanted: Body, caller: str, params: Body
+    ) -> tuple[str, str]:
+        """Write down what is wanted and make its revision; returns the revision's name and the generation."""
+        wanted, revision = self._checked(full, wanted, params)
+        self._revisions.make(full, revision, wanted["template"], caller)
+        service = self._service(full, current, wanted, revision, caller)
         self._state.resources[full] = service
-        generation = service["generation"]
-        return self._start("update", full, lambda: self._reconcile(full, revision, generation))
+        return revision, service["generation"]
 
     def _service(self, full: str, current: Body | None, wanted: Body, revision: str, caller: str) -> Body:
         now = timestamp()
@@ -123,9 +155,12 @@ class Run:
             body["latestReadyRevision"] = old["latestReadyRevision"]
         return {**body, "etag": etag(body)}
 
-    def _reconcile(self, full: str, revision: str, generation: str) -> Body:
-        """Bring the revision up; move the traffic if it got ready. Raises ApiError when it did not."""
-        failure = self._revisions.start(full, revision)
+    def _reconcile(self, full: str, revision: str, generation: str, ordered: ApiError | None = None) -> Body:
+        """Bring the revision up; move the traffic if it got ready. Raises ApiError when it did not.
+
+        ``ordered`` is a failure that a test wants.
+        """
+        failure = self._revisions.start(full, revision, ordered.message if ordered else None)
         service = self._state.live(full)
         if failure is None:
             service["latestReadyRevision"] = f"{full}/revisions/{revision}"

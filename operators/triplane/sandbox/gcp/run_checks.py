@@ -61,6 +61,12 @@ def check_traffic(traffic: list[dict[str, Any]], revisions: Collection[str]) -> 
     """Raises 400 unless the percents make 100 and every target is the latest or an existing revision."""
     if sum(target.get("percent", 0) for target in traffic) != 100:
         raise invalid("traffic", "traffic: The sum of the traffic percents must be 100.")
+    tags = [target["tag"] for target in traffic if target.get("tag")]
+    for tag in tags:
+        if not re.fullmatch(r"[a-z]([-a-z0-9]{0,45}[a-z0-9])?", tag):
+            raise invalid("traffic", f"traffic: Invalid tag '{tag}'.")
+        if tags.count(tag) > 1:
+            raise invalid("traffic", f"traffic: Tag '{tag}' is used more than once.")
     for target in traffic:
         kind, revision = target.get("type"), target.get("revision")
         if kind == LATEST and revision:

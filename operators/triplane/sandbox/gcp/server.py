@@ -20,6 +20,8 @@ from triplane.sandbox.gcp.cloudbuild import CloudBuilds
 from triplane.sandbox.gcp.contract import Contract, api_of
 from triplane.sandbox.gcp.core import Core, Request
 from triplane.sandbox.gcp.errors import ApiError
+from triplane.sandbox.gcp.faults import Fault
+from triplane.sandbox.gcp.functions import UPLOADS
 from triplane.sandbox.gcp.oauth import OAuthError, Tokens
 from triplane.sandbox.gcp.state import State
 from triplane.sandbox.gcp.storage import Storage, parse
@@ -45,9 +47,13 @@ class Server:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         host = request.host.split(":")[0]
         if host in {"127.0.0.1", "localhost"}:
-            return self._own(request)
+            return await self._own(request)
         if host == "oauth2.googleapis.com":
             return await self._token(request)
+        if host == "storage.googleapis.com" and request.path.startswith(UPLOADS) and request.method == "PUT":
+            return await self._upload(request)
+        if host.endswith(".a.run.app"):
+            return await self._serve(host, request)
         if api_of(host) == "storage":
             return await self._storage.handle(request)
         authorization = request.headers.get("Authorization")
@@ -63,9 +69,29 @@ class Server:
         form = {key: str(value) for key, value in (await request.post()).items()}
         return web.json_response(self._core.tokens.grant(form))
 
-    def _own(self, request: web.Request) -> web.Response:
+    async def _upload(self, request: web.Request) -> web.Response:
+        """A function's package, to the URL that was signed for it."""
+        signature = request.query.get("X-Goog-Signature", "")
+        content, data = request.headers.get("Content-Type", ""), await request.read()
+        self._core.functions.upload(request.path, signature, content, data)
+        return web.Response(status=200)
+
+    async def _serve(self, host: str, request: web.Request) -> web.Response:
+        """What a service or a function answers at its own URL."""
+        payload = await request.read()
+        asked = Request(host, request.method, request.path, list(request.query.items()), None, None)
+        found = await asyncio.to_thread(self._core.answer, asked, payload, dict(request.headers))
+        return web.Response(status=found.status, body=found.body, headers=dict(found.headers))
+
+    async def _own(self, request: web.Request) -> web.Response:
         """What only the rest of the sandbox asks, past the gateway."""
         if request.path == "/_sandbox/ready":
+            return web.json_response({})
+        if (request.method, request.path) == ("POST", "/_sandbox/faults"):
+            self._core.faults.add(Fault(**await request.json()))
+            return web.json_response({})
+        if (request.method, request.path) == ("DELETE", "/_sandbox/faults"):
+            self._core.faults.clear()
             return web.json_response({})
         if request.path != "/_sandbox/tokeninfo":
             raise ApiError(404, f"{request.path} was not found")

@@ -29,6 +29,10 @@ def checked(contract: Contract, api: str, verb: str, path: str, body: Any) -> di
         ("run", "GET", f"{SERVICES}/a", "run.projects.locations.services.get", {"name": f"{SERVICES[4:]}/a"}),
         ("run", "POST", SERVICES, "run.projects.locations.services.create", {"parent": "projects/p/locations/l"}),
         (
+            "run", "GET", f"{SERVICES}/a:getIamPolicy", "run.projects.locations.services.getIamPolicy",
+            {"resource": f"{SERVICES[4:]}/a"},
+        ),
+        (
             "container", "POST", "/v1/projects/p/locations/l/clusters/c:setResourceLabels",
             "container.projects.locations.clusters.setResourceLabels",
             {"name": "projects/p/locations/l/clusters/c"},

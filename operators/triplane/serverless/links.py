@@ -1,0 +1,49 @@
+"""Links from a task to the function in its cloud's console."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from airflow.sdk import BaseOperatorLink
+from airflow.sdk.execution_time.xcom import XCom
+
+if TYPE_CHECKING:
+    from airflow.sdk import BaseOperator
+
+    from triplane.serverless.targets import Place
+
+CONSOLE_URL = "console_url"
+
+
+class ConsoleLink(BaseOperatorLink):
+    """The function or service in the cloud's console."""
+
+    name = "Console"
+
+    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
+        """The address, empty until the task has looked at it."""
+        return str(XCom.get_value(ti_key=ti_key, key=CONSOLE_URL) or "")
+
+
+def console_url(target: str, name: str, place: Place, options: Mapping[str, Any]) -> str:
+    """Where people see ``name``; "" for a target that is not known here."""
+    region, name = place.region or "", quote(name)
+    match target:
+        case "lambda":
+            return f"https://{region}.console.aws.amazon.com/lambda/home?region={region}#/functions/{name}"
+        case "fargate":
+            cluster = quote(str(options.get("cluster") or "default").rpartition("/")[2])
+            return f"https://{region}.console.aws.amazon.com/ecs/v2/clusters/{cluster}/services/{name}?region={region}"
+        case "cloud_run":
+            return f"https://console.cloud.google.com/run/detail/{region}/{name}?project={place.project}"
+        case "cloud_functions":
+            return (
+                f"https://console.cloud.google.com/functions/details/{region}/{name}?project={place.project}"
+            )
+        case "azure_functions" | "container_apps":
+            kind = "Microsoft.Web/sites" if target == "azure_functions" else "Microsoft.App/containerApps"
+            group = f"/subscriptions/{place.subscription}/resourceGroups/{place.resource_group}"
+            return f"https://portal.azure.com/#resource{group}/providers/{kind}/{name}"
+    return ""

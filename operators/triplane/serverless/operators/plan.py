@@ -1,0 +1,54 @@
+"""What a deployment of a function would change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from triplane import settings
+from triplane.serverless.operators.base import ServerlessOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from triplane.core.change import ComponentChange
+
+
+class ServerlessPlanOperator(ServerlessOperator):
+    """Say what a deployment would change, and change nothing. Returns a ``ComponentChange`` as JSON.
+
+    What somebody changed by hand at the cloud shows too; values of environment variables never do.
+
+    :param intent: ``destroy`` plans to delete the function, all else to deploy it (templated)
+    """
+
+    template_fields: Sequence[str] = (*ServerlessOperator.template_fields, "intent")
+
+    def __init__(self, *, intent: str = "deploy", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.intent = intent
+
+    def work(self, context: Context) -> dict[str, Any]:
+        from triplane.serverless.target import check_options, how, plan, plan_to_destroy
+
+        target = self.connect()
+        self.link(context)
+        if self.intent == "destroy":
+            change = plan_to_destroy(self.address, self.name, target.observe(self.name))
+        else:
+            desired = self.desired(image=self.image, strict=False)
+            check_options(target, desired)
+            observed = target.observe(self.name)
+            change = _redacted(plan(self.address, desired, observed, how(target, *self.how())))
+            if not change.changed:
+                self.keep(observed, again=False)
+        self.log.info("%s: %s (risk %s), %s", self.address, change.action, change.risk, change.summary)
+        for line in change.lines:
+            self.log.info("  %s", line)
+        return settings.seal(context, change)
+
+
+def _redacted(change: ComponentChange) -> ComponentChange:
+    redact = settings.redactor()
+    return replace(change, lines=tuple(redact(line) for line in change.lines))
