@@ -32,11 +32,14 @@ def run(
     log: Callable[[str], None] = silent,
     between: Callable[[Attempt], None] = lambda attempt: None,
     pause: float = 0.02,
+    forget: bool = False,
 ) -> Attempt:
     """The attempt at its end. ``make`` gives a new target for each step, ``between`` is called before each.
 
+    ``forget``: each step is made once more by another process, as if the first was killed before it kept the result.
     An error that a retry may help against leads to the same call again, as a retry of the task does.
     """
+    waiting: Waiting | None = None
     attempt = Attempt(id=desired.attempt, previous=previous, since=time.time())
     for _ in range(CALLS):
         attempt = Attempt.from_json(json.loads(json.dumps(attempt.to_json())))
@@ -44,6 +47,9 @@ def run(
             target=make(), desired=desired, traffic=traffic or Traffic(), smoke=smoke, limit=limit, log=log
         )
         between(attempt)
+        if forget:
+            killed(deployment, attempt)
+            deployment = replace(deployment, target=make())
         try:
             attempt, waiting = deployment.go_on(attempt)
         except TransientError as error:
@@ -75,10 +81,10 @@ def deleted(make: Make, name: str, pause: float = 0.02) -> None:
     raise AssertionError(f"{name} is not gone")
 
 
-def killed(make: Make, step: Callable[[Target], Any]) -> None:
-    """Makes a step whose process is killed at its first answer: its result is never seen."""
+def killed(deployment: Deployment, attempt: Attempt) -> None:
+    """Makes a step whose result nobody sees."""
     try:
-        step(make())
+        deployment.go_on(attempt)
     except TransientError:
         pass
 

@@ -1,33 +1,22 @@
-"""Unmodified Azure SDKs, an unmodified Airflow hook, Terraform's own backend, and function deployments."""
+"""Unmodified Azure SDKs, an unmodified Airflow hook, and Terraform's own backend."""
 
 from __future__ import annotations
 
-import dataclasses
-import io
 import json
 import os
 import subprocess
 import uuid
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from cryptography.fernet import Fernet
 
 from triplane.clouds import azure
-from triplane.core.digest import digest
 from triplane.sandbox.azure.part import CLIENT, GROUP, LOCATION, REGISTRY, STATE_ACCOUNT, SUBSCRIPTION, TENANT
 from triplane.sandbox.runtime import Sandbox
-from triplane.serverless import package
-from triplane.serverless.azure_functions import AzureFunctions
-from triplane.serverless.drift_operators import ServerlessDriftBatchOperator
-from triplane.serverless.operators import ServerlessDeployOperator
-from triplane.serverless.target import DeployFailed, Desired, difference
 
 CONNECTION = "azure_default"
-FUNCTION = Path(__file__).parents[2] / "examples/streaming-platform/functions/webhook-azure"
 NETWORK = {"location": LOCATION, "properties": {"addressSpace": {"addressPrefixes": ["10.1.0.0/16"]}}}
 STACK = """
 terraform {{
@@ -166,139 +155,3 @@ def test_terraform_keeps_and_locks_its_state_in_blob_storage(tmp_path: Path) -> 
         first.stdout.read()
         assert first.wait(60) == 0
     assert "terraform_data.slow" in terraform(tmp_path, "state", "list").stdout
-
-
-@pytest.fixture
-def functions() -> AzureFunctions:
-    from azure.mgmt.web import WebSiteManagementClient
-
-    client = azure.client(WebSiteManagementClient, CONNECTION)
-    return AzureFunctions(
-        client,
-        azure.manager_tokens(CONNECTION),
-        resource_group=GROUP,
-        location=LOCATION,
-        health_seconds=2,
-    )
-
-
-@pytest.fixture
-def desired() -> Desired:
-    built = package.build(FUNCTION)
-    return Desired(
-        name=name(),
-        artifact=built.digest,
-        config="sha256:one",
-        package=built.data,
-        environment={"LOG_LEVEL": "info", "TOKEN": "planted-secret"},
-        options={"runtime": "python|3.11", "health_path": "/api/healthz"},
-    )
-
-
-def call(desired: Desired, token: str) -> int:
-    url = f"https://{desired.name}.azurewebsites.net/api/webhook"
-    return requests.post(url, data=b"x", headers={"Authorization": f"Bearer {token}"}, timeout=30).status_code
-
-
-def test_a_function_is_deployed_updated_and_unchanged(
-    functions: AzureFunctions, desired: Desired, sandbox: Sandbox
-) -> None:
-    lines: list[str] = []
-    assert functions.observe(desired.name) is None
-    first = functions.deploy(desired, None, lines.append)
-    functions.verify(desired, first)
-    assert (call(desired, "planted-secret"), call(desired, "other")) == (202, 401)
-    stored = requests.get(sandbox_url(sandbox, f"sites/{desired.name}"), timeout=10).json()
-    assert (stored["deployment"], stored["digest"]) == (first.version, desired.artifact)
-
-    observed = functions.observe(desired.name)
-    assert observed is not None
-    assert difference(desired, observed) == ()
-    changed = dataclasses.replace(
-        desired, config="sha256:two", environment={**desired.environment, "TOKEN": "planted-other"}
-    )
-    assert difference(changed, observed) == ("environment TOKEN: changed",)
-    second = functions.deploy(changed, observed, lines.append)
-    functions.verify(changed, second)
-    assert second.version != first.version
-    assert (call(desired, "planted-other"), call(desired, "planted-secret")) == (202, 401)
-    assert "planted" not in "".join(lines)
-
-
-def broken_package() -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
-        archive.writestr("host.json", "{}")
-        archive.writestr("function_app.py", "import nothing_of_that_name")
-    return buffer.getvalue()
-
-
-@pytest.mark.parametrize("data", [broken_package(), b"no archive"], ids=["import", "archive"])
-def test_a_package_that_fails_is_rolled_back(
-    functions: AzureFunctions, desired: Desired, data: bytes
-) -> None:
-    functions.deploy(desired, None, print)
-    before = functions.observe(desired.name)
-    assert before is not None
-    bad = dataclasses.replace(
-        desired, package=data, artifact=digest(data), config="sha256:bad", environment={"TOKEN": "bad"}
-    )
-    with pytest.raises(DeployFailed) as caught:
-        functions.deploy(bad, before, print)
-    after = functions.observe(desired.name)
-    assert after is not None
-    assert caught.value.restored == after.version
-    assert difference(desired, after) == ()
-    assert call(desired, "planted-secret") == 202
-
-
-def test_a_new_app_that_fails_is_removed(functions: AzureFunctions, desired: Desired) -> None:
-    bad = dataclasses.replace(desired, package=b"no archive", artifact=digest(b"no archive"))
-    with pytest.raises(DeployFailed) as caught:
-        functions.deploy(bad, None, print)
-    assert caught.value.restored is None
-    assert functions.observe(desired.name) is None
-
-
-def test_an_earlier_deployment_is_restored(functions: AzureFunctions, desired: Desired) -> None:
-    assert desired.package is not None
-    store = {desired.artifact: desired.package}
-    functions._packages = store.__getitem__
-    functions.deploy(desired, None, print)
-    previous = functions.observe(desired.name)
-    assert previous is not None
-    functions.deploy(dataclasses.replace(desired, environment={"TOKEN": "new"}), previous, print)
-    functions.restore(desired.name, previous)
-    now = functions.observe(desired.name)
-    assert now is not None
-    assert difference(desired, now) == ()
-
-
-def test_drift_of_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from azure.mgmt.web import WebSiteManagementClient
-
-    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
-    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
-    function: dict[str, Any] = {
-        "target": "azure_functions",
-        "name": name(),
-        "path": str(FUNCTION),
-        "environment": {"LOG_LEVEL": "info"},
-        "options": {"runtime": "python|3.11", "health_path": "/api/healthz"},
-        "region": LOCATION,
-        "resource_group": GROUP,
-        "scope": "staging/azure",
-        "address": "azure/function/webhook",
-    }
-    ServerlessDeployOperator(task_id="d", **function).execute({})  # type: ignore[arg-type]
-    batch = ServerlessDriftBatchOperator(task_id="t", functions=[function])
-    (found,) = batch.execute({})  # type: ignore[arg-type]
-    assert found["state"] == "in_sync"
-    apps = azure.client(WebSiteManagementClient, CONNECTION).web_apps
-    settings = dict(apps.list_application_settings(GROUP, function["name"]).properties)
-    settings |= {"LOG_LEVEL": "debug", "EXTRA": "by-hand"}
-    apps.update_application_settings(GROUP, function["name"], {"properties": settings})
-    (found,) = batch.execute({})  # type: ignore[arg-type]
-    names = [attribute["name"] for attribute in found["resources"][0]["attributes"]]
-    assert (found["state"], names) == ("drifted", ["environment EXTRA", "environment LOG_LEVEL"])
-    assert "by-hand" not in json.dumps(found)
