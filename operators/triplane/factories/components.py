@@ -310,6 +310,7 @@ def function_options(build: Build, cloud: str, name: str) -> dict[str, Any]:
             build.platform, function.name or f"{build.platform.name}-${{environment}}-{name}"
         ),
         "path": function.path,
+        "dependencies": function.dependencies,
         "environment": per_environment(build.platform, function.environment),
         "options": per_environment(build.platform, function.options()),
         "traffic": function.traffic.plain(),

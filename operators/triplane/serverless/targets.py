@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from triplane import settings
@@ -10,6 +10,10 @@ from triplane.core.errors import InputError
 
 if TYPE_CHECKING:
     from triplane.serverless.target import Target
+
+
+LINUX = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
+"""Wheels for the Linux of Azure Functions."""
 
 
 class Place(NamedTuple):
@@ -20,6 +24,7 @@ class Place(NamedTuple):
     project: str | None = None
     resource_group: str | None = None
     subscription: str | None = None
+    cluster: str | None = None
 
     def need(self, name: str) -> str:
         """The value of ``name``. :raises InputError: it was not given"""
@@ -37,6 +42,21 @@ def _lambda(place: Place) -> Target:
         return aws.client(service, place.conn_id, place.region)
 
     return AwsLambda(client("lambda"), logs=client("logs"), s3=client("s3"))
+
+
+def _fargate(place: Place) -> Target:
+    from triplane.clouds import aws
+    from triplane.serverless.fargate import Fargate
+
+    def client(service: str) -> Any:
+        return aws.client(service, place.conn_id, place.region)
+
+    return Fargate(
+        client("ecs"),
+        cluster=place.cluster or "default",
+        secrets=client("secretsmanager"),
+        logs=client("logs"),
+    )
 
 
 def _cloud_run(place: Place) -> Target:
@@ -82,6 +102,7 @@ def _container_apps(place: Place) -> Target:
 
 TARGETS: dict[str, Callable[[Place], Target]] = {
     "lambda": _lambda,
+    "fargate": _fargate,
     "cloud_run": _cloud_run,
     "cloud_functions": _cloud_functions,
     "azure_functions": _azure_functions,
@@ -107,3 +128,23 @@ def connect(target: str, place: Place) -> Target:
     if target not in TARGETS:
         raise InputError(f"{target!r} is not a target; use one of {', '.join(TARGETS)}")
     return TARGETS[target](place)
+
+
+def runtime_platforms(target: str, options: Mapping[str, Any]) -> tuple[tuple[str, ...], str]:
+    """The platforms of wheels that a target's Python runtime takes, and its version (``3.13``).
+
+    :raises InputError: its runtime is no Python
+    """
+    from triplane.serverless.aws_lambda_code import platforms
+
+    runtime = str(options.get("runtime") or "")
+    if target == "lambda":
+        found = platforms(runtime, str(options.get("architecture") or "x86_64"))
+        if found is not None:
+            return found
+    if target == "azure_functions" and runtime.startswith("python|"):
+        return LINUX, runtime.partition("|")[2]
+    raise InputError(
+        f"{target}: dependencies are installed into packages for Python runtimes of Lambda and Azure Functions, "
+        f"not for {runtime or 'this one'}; Cloud Functions installs what requirements.txt names itself"
+    )

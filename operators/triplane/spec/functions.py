@@ -71,6 +71,8 @@ class Function(Value):
     environment: dict[str, str] = {}
     path: SourcePath | None = None
     image: Name | None = None
+    dependencies: bool = False
+    """Whether the Python packages that the folder names are installed into its package."""
     traffic: Annotated[Traffic, Field(default_factory=Traffic)]
     smoke: Smoke | None = None
     ready: Duration = timedelta(minutes=15)
@@ -144,23 +146,25 @@ class FargateFunction(Function):
     cluster: str
     execution_role: str
     """As whom ECS pulls the image and reads secrets."""
-    task_role: str | None = None
+    role: str | None = None
     """As whom the code runs."""
     cpu: Annotated[int, Field(ge=256)] = 256
     """1024 are one vCPU."""
     memory: Annotated[int, Field(ge=512)] = 512
     """MiB."""
+    architecture: Literal["x86_64", "arm64"] | None = None
     port: Annotated[int, Field(ge=1, le=65535)] | None = None
-    desired_count: Instances = 1
+    desired_count: Instances | None = None
     subnets: Names
-    security_groups: Names | None = None
+    security_groups: Names
     public_ip: bool | None = None
     target_group: str | None = None
     health_check: str | None = None
     """A command in the container that must end well."""
-    min_healthy: Annotated[int, Field(ge=0, le=100)] | None = None
-    """Percent of the tasks that stay while they are replaced."""
-    max_healthy: Annotated[int, Field(ge=100, le=200)] | None = None
+    minimum_healthy_percent: Annotated[int, Field(ge=0, le=100)] | None = None
+    """How much of what runs stays while it is replaced."""
+    maximum_percent: Annotated[int, Field(ge=100, le=200)] | None = None
+    log_group: str | None = None
     url: str | None = None
     """Where the smoke test asks."""
 

@@ -48,6 +48,8 @@ class ServerlessOperator(BaseOperator):
     :param path: folder of the function's code, inside the frozen source if there is one; ``.deployignore``
         in it leaves files out of the package
     :param image: ``registry/name@sha256:...`` instead of ``path``, for targets that run images
+    :param dependencies: whether what ``requirements.txt`` or ``pyproject.toml`` in the folder names is installed into
+        the package, for the target's platform
     :param environment: environment variables. May hold ``${stack.output}``, ``${variable.name}`` (an Airflow
         Variable) and ``${connection.conn_id}`` (its password)
     :param options: the target's own settings (``handler``, ``runtime``, ``role``, ``memory``, ``timeout``,
@@ -82,6 +84,7 @@ class ServerlessOperator(BaseOperator):
         name: str,
         path: str | None = None,
         image: str | None = None,
+        dependencies: bool = False,
         environment: Mapping[str, str] | None = None,
         options: Mapping[str, Any] | None = None,
         traffic: Mapping[str, Any] | None = None,
@@ -103,6 +106,7 @@ class ServerlessOperator(BaseOperator):
         self.name = name
         self.path = path
         self.image = image
+        self.dependencies = dependencies
         self.environment = environment or {}
         self.options = options or {}
         self.traffic = traffic
@@ -132,10 +136,26 @@ class ServerlessOperator(BaseOperator):
         raise NotImplementedError
 
     def connect(self) -> Target:
-        """The target, with a client for the connection."""
+        """The target, with a client for the connection. :raises InputError: its cluster is not known yet, say"""
         from triplane.serverless.targets import connect
 
-        return connect(self.target, self._place())
+        place = self._place()
+        return connect(self.target, place._replace(cluster=self._cluster(strict=True)))
+
+    def look(self) -> tuple[Target, Observed | None]:
+        """The target and what serves there: nothing where its cluster is the output of a stack still to be applied."""
+        from triplane.serverless.target import UNKNOWN
+        from triplane.serverless.targets import connect
+
+        cluster = self._cluster(strict=False)
+        if cluster is UNKNOWN:
+            return connect(self.target, self._place()._replace(cluster=None)), None
+        target = connect(self.target, self._place()._replace(cluster=cluster))
+        return target, target.observe(self.name)
+
+    def _cluster(self, *, strict: bool) -> Any:
+        written = {"cluster": self.options.get("cluster")}
+        return _resolved(written, settings.lookup(self.scope), strict=strict)["cluster"]
 
     def link(self, context: Context) -> None:
         """Let people follow the task to the cloud's console."""
@@ -233,16 +253,19 @@ class ServerlessOperator(BaseOperator):
     def _place(self) -> Place:
         from triplane.serverless.targets import Place, complete
 
-        written = Place(self.conn_id, self.region, self.project, self.resource_group)
-        return complete(self.target, written)
+        return complete(self.target, Place(self.conn_id, self.region, self.project, self.resource_group))
 
     def _package(self, built: str | None) -> bytes:
         from triplane.serverless import package
+        from triplane.serverless.targets import runtime_platforms
 
         if built is not None:
             return settings.artifact_store().get(built)
         root = settings.source_dir(self.source) if self.source else Path()
-        return package.build(root / str(self.path)).data
+        platforms, python = runtime_platforms(self.target, self.options) if self.dependencies else ((), "")
+        return package.build(
+            root / str(self.path), platform=platforms or None, python=python, log=self.say
+        ).data
 
 
 def _resolved(values: Mapping[str, Any], lookup: Callable[[str], Any], *, strict: bool) -> dict[str, Any]:

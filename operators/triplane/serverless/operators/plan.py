@@ -32,14 +32,13 @@ class ServerlessPlanOperator(ServerlessOperator):
     def work(self, context: Context) -> dict[str, Any]:
         from triplane.serverless.target import check_options, how, plan, plan_to_destroy
 
-        target = self.connect()
+        target, observed = self.look()
         self.link(context)
         if self.intent == "destroy":
-            change = plan_to_destroy(self.address, self.name, target.observe(self.name))
+            change = plan_to_destroy(self.address, self.name, observed)
         else:
             desired = self.desired(image=self.image, strict=False)
             check_options(target, desired)
-            observed = target.observe(self.name)
             change = _redacted(plan(self.address, desired, observed, how(target, *self.how())))
             if not change.changed:
                 self.keep(observed, again=False)
