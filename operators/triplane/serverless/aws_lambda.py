@@ -29,6 +29,7 @@ from triplane.serverless.target import (
     Waiting,
 )
 
+CHANGED: Final = "PreconditionFailedException"
 ROLE_SECONDS: Final = 30.0
 
 
@@ -85,6 +86,8 @@ class AwsLambda:
         """Brings ``$LATEST`` up to date and publishes it. Where no version serves yet, and it shall have a URL or
         invokers, ``live`` is made here, since these belong to it.
         """
+        from botocore.exceptions import ClientError
+
         settings = aws_lambda_settings.settings(desired)
         aws_lambda_code.check(desired)
         name, stamp = desired.name, Stamp(desired.config, desired.attempt)
@@ -97,11 +100,16 @@ class AwsLambda:
             if previous is None and stamp_of(latest["Configuration"]) != stamp:
                 raise StaleError(f"{name}: somebody else created it meanwhile; plan again")
             version = self._published(name, stamp)
-            if version is None:
-                waiting = self._bring_up(desired, latest, settings, stamp, log)
-                if waiting is not None:
-                    return waiting
-                version = self._publish(desired, latest["Configuration"], stamp, log)
+            try:
+                if version is None:
+                    waiting = self._bring_up(desired, latest, settings, stamp, log)
+                    if waiting is not None:
+                        return waiting
+                    version = self._publish(desired, latest["Configuration"], stamp, log)
+            except ClientError as error:
+                if code_of(error) != CHANGED or not self._is_ours(name, settings, stamp):
+                    raise
+                return Waiting(why=f"{name} has changed since it was read", seconds=1.0)
             return self._settle(desired, version, latest, log)
 
     def shift(self, name: str, version: str, percent: int, previous: Observed | None, log: Log) -> Progress:
@@ -291,6 +299,11 @@ class AwsLambda:
             return Waiting(why=f"{name} gets its code", seconds=1.0)
         return None
 
+    def _is_ours(self, name: str, settings: Mapping[str, Any], stamp: Stamp) -> bool:
+        """Whether it was changed by this attempt: boto3 repeats a call whose answer it did not get."""
+        there = self._client.get_function(FunctionName=name)["Configuration"]
+        return stamp_of(there) == stamp and not aws_lambda_settings.differing(settings, there)
+
     def _publish(self, desired: Desired, there: Mapping[str, Any], stamp: Stamp, log: Log) -> str:
         published = self._client.publish_version(
             FunctionName=desired.name,
@@ -338,7 +351,11 @@ class AwsLambda:
         elif aws_lambda_settings.version_of(alias) == wanted:
             return
         else:
-            self._client.update_alias(**which, **(_revision(alias) if guarded else {}))
+            moved = found(
+                self._client.update_alias, CHANGED, **which, **(_revision(alias) if guarded else {})
+            )
+            if moved is None and aws_lambda_settings.version_of(self._alias(name)) != wanted:
+                raise StaleError(f"{name}: somebody moved {ALIAS} meanwhile; plan again")
         log(f"{name}: {ALIAS} leads to {wanted}")
 
     def _put_back_latest(

@@ -201,8 +201,28 @@ def test_a_change_between_reading_and_writing_is_stale(client: Any, stub: Stubbe
     stub.add_response("get_function", there())
     stub.add_response("list_versions_by_function", versions())
     stub.add_client_error("update_function_configuration", "PreconditionFailedException", "r1", 412)
+    stub.add_response("get_function", there(RevisionId="r2"))
     with pytest.raises(StaleError, match="somebody else changed it"):
         AwsLambda(client).prepare(wanted(), LIVE, print)
+
+
+def test_a_call_that_boto3_has_repeated_by_itself_is_not_taken_for_somebody_else(
+    client: Any, stub: Stubber
+) -> None:
+    stub.add_response("get_function", there())
+    stub.add_response("list_versions_by_function", versions())
+    stub.add_client_error("update_function_configuration", "PreconditionFailedException", "r1", 412)
+    stub.add_response("get_function", there(Description=STAMP, RevisionId="r2"))
+    assert isinstance(AwsLambda(client).prepare(wanted(), LIVE, print), Waiting)
+    stub.add_response("get_alias", {"FunctionVersion": "3", "RevisionId": "r7"})
+    stub.add_client_error("update_alias", "PreconditionFailedException", "r7", 412)
+    stub.add_response("get_alias", {"FunctionVersion": "4", "RevisionId": "r8"})
+    assert isinstance(AwsLambda(client).shift("f", "4", 100, LIVE, print), Ready)
+    stub.add_response("get_alias", {"FunctionVersion": "3", "RevisionId": "r7"})
+    stub.add_client_error("update_alias", "PreconditionFailedException", "r7", 412)
+    stub.add_response("get_alias", {"FunctionVersion": "5", "RevisionId": "r8"})
+    with pytest.raises(StaleError, match="somebody moved live"):
+        AwsLambda(client).shift("f", "4", 100, LIVE, print)
 
 
 def test_a_young_role_is_waited_for_but_not_for_ever(client: Any, stub: Stubber) -> None:
