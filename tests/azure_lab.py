@@ -56,7 +56,7 @@ class Lab:
     def client(self, kind: type[Any]) -> Any:
         token = self._token
 
-        class Host(SansIOHTTPPolicy):  # type: ignore[type-arg]
+        class Host(SansIOHTTPPolicy):  # type: ignore[misc]
             def on_request(self, request: Any) -> None:
                 request.http_request.headers["Host"] = MANAGER
                 request.http_request.headers["Authorization"] = f"Bearer {token}"

@@ -14,16 +14,15 @@ app's ``metadata`` beforehand: the settings of before may hold secrets, and ther
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from triplane.core.digest import digest
-from triplane.core.errors import InputError, RefusedError, StaleError, TerminalError, TriplaneError
+from triplane.core.errors import InputError, StaleError, TerminalError, TriplaneError
 from triplane.serverless import function_app_body as body
 from triplane.serverless.azure_calls import ONCE, ask, calling, serving, stepwise, tags
+from triplane.serverless.function_in_place import InPlace
+from triplane.serverless.function_rollout import STEP_SECONDS, Rollout, differs
 from triplane.serverless.function_side import Found, Side
-from triplane.serverless.kudu import FAILED, Deployment
 from triplane.serverless.target import (
     Answer,
     DeployFailed,
@@ -37,8 +36,6 @@ from triplane.serverless.target import (
     Waiting,
 )
 
-STEP_SECONDS: Final = 3.0
-BEFORE: Final = "TRIPLANE_BEFORE"
 MADE_TAG: Final = "triplane-slot"
 # What it means that these are not among the options of what served before.
 UNSET: Final[Mapping[str, Any]] = {"health_path": "", "identity": [], "allow": []}
@@ -79,10 +76,8 @@ class AzureFunctions:
         self._apps = client.web_apps
         self._token = token
         self._group = resource_group
-        self._location = location
-        self._packages = packages
-        self._keep = keep
-        self._health_seconds = health_seconds
+        self._rollout = Rollout(location=location, health_seconds=health_seconds)
+        self._in_place = InPlace(rollout=self._rollout, packages=packages, keep=keep)
 
     def observe(self, name: str) -> Observed | None:
         """What production runs: the id of its active deployment, for an image the attempt that brought it."""
@@ -99,20 +94,20 @@ class AzureFunctions:
         if site is None:
             if previous is not None:
                 raise StaleError(f"{name}: the function app is gone; plan again")
-            return self._create(side, desired, {}, frozenset(), {}, log)
+            return self._rollout.create(side, desired, {}, frozenset(), {}, log)
         found = self._look(side, site)
         if found.attempt == desired.attempt:
-            return self._bring_up(side, found, desired, log)
+            return self._rollout.bring_up(side, found, desired, self._sticky(name), log)
         serving(name, self._observed(name, found), previous)
         slot = str(desired.known_options().get("slot") or body.SLOT)
-        if slot != "none" and not self._noted(side, desired.attempt):
+        if slot != "none" and not self._in_place.noted(side, desired.attempt):
             try:
                 return self._in_slot(name, slot, found, desired, log)
             except TerminalError as error:
                 if "number of slots" not in str(error):
                     raise
                 log(f"{name}: its plan allows no further slot, deploying in place")
-        return self._in_place(side, found, desired, log)
+        return self._in_place.take_over(side, found, desired, self._sticky(name), log)
 
     @stepwise
     def shift(self, name: str, version: str, percent: int, previous: Observed | None, log: Log) -> Progress:
@@ -150,12 +145,12 @@ class AzureFunctions:
         found = self._idle(production)
         if isinstance(found, Waiting):
             return found
-        note = self._note(production)
+        note = self._in_place.note(production)
         again = f"put-back-{note.get('attempt')}"
         if note.get("version") == previous.version and (
             found.attempt == note["attempt"] or found.sent(body.message(previous.artifact, again))
         ):
-            return self._put_back(production, found, note, previous, log)
+            return self._in_place.put_back(production, found, note, previous, log)
         if found.version == previous.version:
             before = {**UNSET, **previous.options}
             if waiting := self._as_stamped(production, found, found, log, options=before):
@@ -212,104 +207,11 @@ class AzureFunctions:
         sticky = self._sticky(name)
         if site is None:
             shared = {key: value for key, value in production.settings.items() if key not in sticky}
-            return self._create(side, desired, shared, sticky, {MADE_TAG: "made"}, log)
+            return self._rollout.create(side, desired, shared, sticky, {MADE_TAG: "made"}, log)
         found = self._look(side, site)
         if found.attempt != desired.attempt:
             log(f"{side.label}: configuring it for {desired.artifact}")
-        return self._bring_up(side, found, desired, log)
-
-    def _in_place(self, side: Side, found: Found, desired: Desired, log: Log) -> Progress:
-        """Notes what serves, then takes the app over by its settings; from then on it carries this attempt."""
-        if not self._noted(side, desired.attempt):
-            self._write_note(side, found, desired.attempt)
-        log(f"{desired.name}: configuring it in place for {desired.artifact}")
-        side.write_settings(body.settings(desired, found.settings, self._sticky(side.app), {}))
-        return Waiting(why=f"{desired.name} restarts with its new settings", seconds=STEP_SECONDS)
-
-    def _create(
-        self,
-        side: Side,
-        desired: Desired,
-        shared: Mapping[str, str],
-        sticky: frozenset[str],
-        labels: Mapping[str, str],
-        log: Log,
-    ) -> Progress:
-        log(f"{side.label}: creating it")
-        options = dict(desired.known_options())
-        if side.slot:
-            options.pop("plan", None)
-        change = body.site_change(options, body.linux_version(desired), new=True)
-        values = body.settings(desired, {}, sticky, shared)
-        pairs = [{"name": key, "value": value} for key, value in sorted(values.items())]
-        change["properties"]["siteConfig"]["appSettings"] = pairs
-        side.write(None, self._location, change, labels)
-        return Waiting(why=f"{side.label} is being created", seconds=STEP_SECONDS)
-
-    def _bring_up(self, side: Side, found: Found, desired: Desired, log: Log) -> Progress:
-        """Makes the settings, the side and its package what they shall be, one after the other."""
-        values = body.settings(desired, found.settings, self._sticky(side.app), {})
-        if values != found.settings:
-            side.write_settings(values)
-            return Waiting(why=f"{side.label} restarts with its new settings", seconds=STEP_SECONDS)
-        options = dict(desired.known_options())
-        if side.slot:
-            options.pop("plan", None)
-        if _differs(found, options) or found.config.linux_fx_version != body.linux_version(desired):
-            side.write(
-                found.site,
-                self._location,
-                body.site_change(options, body.linux_version(desired), new=False),
-                {},
-            )
-            return Waiting(why=f"{side.label} is being configured", seconds=STEP_SECONDS)
-        if desired.package is None:
-            return self._healthy(side, found, None, str(options.get("health_path") or ""))
-        text = body.message(desired.artifact, desired.attempt)
-        sent = self._sent(side, found, desired.package, text, log)
-        return (
-            sent
-            if isinstance(sent, Waiting)
-            else self._healthy(side, found, sent, str(options.get("health_path") or ""))
-        )
-
-    def _sent(self, side: Side, found: Found, package: bytes, text: str, log: Log) -> Deployment | Waiting:
-        """The deployment with that message, once it is in place; it is sent if nobody has sent it yet."""
-        sent = found.sent(text)
-        if sent is None:
-            log(f"{side.label}: sending {len(package)} bytes")
-            side.kudu(found.site).push(package, text)
-            return Waiting(why=f"{side.label} unpacks the package", seconds=STEP_SECONDS)
-        if sent.status == FAILED:
-            raise DeployFailed(
-                f"{side.label}: deployment {sent.id} failed: {side.kudu(found.site).why(sent)}"
-            )
-        if not sent.complete:
-            return Waiting(why=f"{side.label} unpacks the package", seconds=STEP_SECONDS)
-        if not sent.active:
-            raise StaleError(f"{side.label}: another package was deployed over this one; plan again")
-        return sent
-
-    def _healthy(self, side: Side, found: Found, sent: Deployment | None, path: str) -> Progress:
-        """Ready once the functions are loaded and the side answers."""
-        functions = side.functions()
-        host = found.site.default_host_name
-        status = ask(f"https://{host}", Smoke(path=path or "/", timeout=10.0)).status
-        limit = 400 if path else 500
-        if functions and 0 < status < limit:
-            details = {"url": f"https://{host}", "functions": ", ".join(functions)}
-            return Ready(version=found.version, details=details)
-        what = (
-            f"its {path or 'front page'} answers {status or 'nothing'}"
-            if functions
-            else "it loads no function"
-        )
-        if sent is not None:
-            kudu = side.kudu(found.site)
-            kudu.deployments()
-            if kudu.age(sent) > self._health_seconds:
-                raise DeployFailed(f"{side.label} does not serve after {self._health_seconds:g} s: {what}")
-        return Waiting(why=f"{side.label}: {what}", seconds=STEP_SECONDS)
+        return self._rollout.bring_up(side, found, desired, self._sticky(name), log)
 
     def _as_stamped(
         self,
@@ -327,17 +229,17 @@ class AzureFunctions:
         made = content.made
         labels = tags(str(made.get("revision") or ""), str(content.artifact or "")) if tagged and made else {}
         there = found.site.tags or {}
-        if not _differs(found, stays) and all(there.get(key) == value for key, value in labels.items()):
+        if not differs(found, stays) and all(there.get(key) == value for key, value in labels.items()):
             return None
         log(
             f"{production.label}: setting {', '.join(sorted(stays)) or 'its tags'} as {content.version} needs them"
         )
-        production.write(found.site, self._location, body.site_change(stays, None, new=False), labels)
+        production.write(found.site, self._rollout.location, body.site_change(stays, None, new=False), labels)
         return Waiting(why=f"{production.label} is being configured", seconds=STEP_SECONDS)
 
     def _serves(self, production: Side, found: Found) -> Progress:
         path = str(found.options.get("health_path") or "")
-        progress = self._healthy(production, found, None, path)
+        progress = self._rollout.healthy(production, found, None, path)
         return (
             progress
             if isinstance(progress, Waiting)
@@ -350,32 +252,6 @@ class AzureFunctions:
         with calling(f"swapping {slot.label} with production"):
             self._apps.begin_swap_slot_with_production(self._group, name, wanted, polling=False, **ONCE)
         return Waiting(why=f"{name}: slot {slot.slot} is being swapped with production", seconds=STEP_SECONDS)
-
-    def _put_back(
-        self, side: Side, found: Found, note: Mapping[str, Any], previous: Observed, log: Log
-    ) -> Progress:
-        """Package, site, and last the settings: as soon as those are back, so is the stamp of before."""
-        version = found.version
-        if found.image is None and note["version"] and version != note["version"]:
-            text = body.message(note["artifact"], f"put-back-{note['attempt']}")
-            package = None if found.sent(text) else self._package(side.app, note["package"])
-            sent = self._sent(side, found, package or b"", text, log)
-            if isinstance(sent, Waiting):
-                return sent
-            version = sent.id
-        if found.config.linux_fx_version != note["runs"] or _differs(found, note["options"]):
-            side.write(
-                found.site, self._location, body.site_change(note["options"], note["runs"], new=False), {}
-            )
-            return Waiting(why=f"{side.label} is being configured", seconds=STEP_SECONDS)
-        if found.settings != note["settings"]:
-            log(f"{side.label}: putting back its settings")
-            side.write_settings(note["settings"])
-            return Waiting(why=f"{side.label} restarts with its settings of before", seconds=STEP_SECONDS)
-        if not note["version"]:
-            return Ready(version=version)
-        progress = self._healthy(side, found, None, str(note["options"].get("health_path") or ""))
-        return progress if isinstance(progress, Waiting) else Ready(version=version)
 
     def _remove_new(self, side: Side, log: Log) -> Progress:
         site = side.site()
@@ -398,50 +274,6 @@ class AzureFunctions:
                 slot.remove()
                 return Waiting(why=f"{slot.label} is being removed", seconds=STEP_SECONDS)
         return None
-
-    def _note(self, side: Side) -> dict[str, Any]:
-        found = json.loads(side.metadata().get(BEFORE) or "{}")
-        return dict(found) if isinstance(found, dict) else {}
-
-    def _noted(self, side: Side, attempt: str) -> bool:
-        return self._note(side).get("attempt") == attempt
-
-    def _write_note(self, side: Side, found: Found, attempt: str) -> None:
-        note = {
-            "attempt": attempt,
-            "version": found.version,
-            "artifact": found.artifact,
-            "package": self._saved(side, found) if found.image is None and found.version else None,
-            "runs": found.config.linux_fx_version,
-            "options": found.options,
-            "settings": dict(found.settings),
-        }
-        side.write_metadata({**side.metadata(), BEFORE: json.dumps(note)})
-
-    def _saved(self, side: Side, found: Found) -> str:
-        """The digest under which the package that serves can be had again.
-
-        :raises InputError: it cannot be kept anywhere
-        """
-        if self._packages is not None and found.artifact is not None:
-            try:
-                self._packages(found.artifact)
-            except RefusedError:
-                pass  # deployed by another installation: take it from where it runs
-            else:
-                return found.artifact
-        if self._keep is None:
-            raise InputError(
-                f"{side.label}: there is no slot to deploy to, and no store to keep what serves in"
-            )
-        package = side.kudu(found.site).download()
-        self._keep(package)
-        return digest(package)
-
-    def _package(self, name: str, wanted: str) -> bytes:
-        if self._packages is None:
-            raise InputError(f"{name}: there is no store to take {wanted} from; deploy it by hand")
-        return self._packages(wanted)
 
     def _observed(self, name: str, found: Found) -> Observed:
         return Observed(
@@ -493,10 +325,3 @@ class AzureFunctions:
 
     def _side(self, name: str, slot: str = "") -> Side:
         return Side(self._apps, self._group, name, slot, self._token)
-
-
-def _differs(found: Found, options: Mapping[str, Any]) -> bool:
-    """Whether a side is not yet as ``options`` say; what they do not name does not count."""
-    own = body.options_of(found.site, found.config, {"options": dict(options)})
-    names = (key for key in options if key not in ("runtime", "slot", "auth_level"))
-    return any((own.get(key) or None) != (options[key] or None) for key in names)

@@ -24,7 +24,7 @@ DIGEST = "a" * 64
 GOOD = f"streaming.azurecr.io/hook@sha256:{DIGEST}"
 BETTER = f"streaming.azurecr.io/hook@sha256:{'b' * 64}"
 ABSENT = f"elsewhere.example/hook@sha256:{DIGEST}"
-OPTIONS = {
+OPTIONS: dict[str, Any] = {
     "managed_environment": ENVIRONMENT, "port": 8080, "cpu": 0.5, "memory": "1Gi", "min_replicas": 1,
     "max_replicas": 3, "concurrency": 20, "health_path": "/healthz", "identity": [IDENTITY],
     "registry_identity": IDENTITY,
