@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
-from triplane.core.errors import InputError, TerminalError, TransientError
-from triplane.serverless.target import Answer, Desired, Observed, Option, Progress, Smoke, StaleError, Waiting
+from triplane.core.errors import InputError, StaleError, TerminalError, TransientError
+from triplane.serverless.target import Answer, Desired, Observed, Option, Progress, Smoke, Waiting
 
 # For every SDK call: what a busy or failing cloud answers comes back at once, the caller asks again later.
 ONCE: Mapping[str, Any] = {
@@ -24,7 +24,8 @@ _TOKEN_ENDED = frozenset({"ExpiredAuthenticationToken", "InvalidAuthenticationTo
 _VAULT = re.compile(
     r"keyvault://(?P<vault>[A-Za-z0-9-]{3,24})/(?P<name>[A-Za-z0-9-]{1,127})(?:/(?P<version>\w+))?"
 )
-T, P = TypeVar("T"), ParamSpec("P")
+T = TypeVar("T")
+P = ParamSpec("P")
 
 
 class Busy(TransientError):

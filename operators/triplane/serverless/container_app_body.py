@@ -89,7 +89,7 @@ def template(desired: Desired) -> dict[str, Any]:
         container["probes"] = [{"type": kind, **probe} for kind in ("Liveness", "Readiness")]
     scale = {"minReplicas": options.get("min_replicas"), "maxReplicas": options.get("max_replicas")}
     body: dict[str, Any] = {"revisionSuffix": suffix(desired.attempt), "containers": [container]}
-    given = {key: value for key, value in scale.items() if value is not None}
+    given: dict[str, Any] = {key: value for key, value in scale.items() if value is not None}
     if requests := options.get("concurrency"):
         given["rules"] = [{"name": RULE, "http": {"metadata": {"concurrentRequests": str(requests)}}}]
     return body | ({"scale": given} if given else {})

@@ -63,8 +63,8 @@ def check(desired: Desired) -> None:
     if desired.package is None and options.get("runtime"):
         raise InputError(f"{name}: an image brings its runtime along; leave out `runtime`")
     for key, what in (("plan", "an App Service plan"), ("vnet_subnet", "a subnet")):
-        value = options.get(key)
-        if value and not str(value).lower().startswith("/subscriptions/"):
+        resource = options.get(key)
+        if resource and not str(resource).lower().startswith("/subscriptions/"):
             raise InputError(f"{name}: give `{key}` as the resource id of {what}")
     if options.get("auth_level", "function") not in AUTH_LEVELS:
         raise InputError(f"{name}: `auth_level` is one of {', '.join(AUTH_LEVELS)}")

@@ -99,7 +99,7 @@ class Contract:
 
     def _object(self, model: str, body: Mapping[str, Any], path: str, *, partial: bool) -> dict[str, Any]:
         fields = self._models[model]
-        result = {}
+        result: dict[str, Any] = {}
         for key, value in body.items():
             if key not in fields:
                 raise _invalid(
