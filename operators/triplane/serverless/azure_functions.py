@@ -8,6 +8,9 @@ tell people what serves. The slot then holds what served before, so a swap takes
 A swap leaves identities, the network, TLS and access restrictions where they are: production gets those of the new
 version just before the swap.
 
+A slot runs timers and queue triggers as production does, both before a swap and after it. Who does not want that
+switches them off in the slot: ``AzureWebJobs.<function>.Disabled`` as a slot setting.
+
 Where there are no slots, production is deployed to in place. What has to be put back if that fails is noted in the
 app's ``metadata`` beforehand: the settings of before may hold secrets, and there only who may read settings reads them.
 """

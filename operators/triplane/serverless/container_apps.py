@@ -9,7 +9,7 @@ revisions have no tags.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from triplane.core.errors import InputError, StaleError
@@ -129,7 +129,7 @@ class ContainerApps:
             self._patch(name, change)
             return Waiting(why=f"{name} gives {version} {percent} % of the traffic", seconds=STEP_SECONDS)
         if percent == 100:
-            self._stop_others(name, {version}, log)
+            self._stop_others(name, {version}, log, also=before)
         url = app.properties.configuration.ingress
         return Ready(version=version, details={"url": f"https://{url.fqdn}"} if url and url.fqdn else {})
 
@@ -283,10 +283,11 @@ class ContainerApps:
             return Waiting(why=f"{version} is being started", seconds=STEP_SECONDS)
         return _state(revision)
 
-    def _stop_others(self, name: str, wanted: set[str], log: Log) -> None:
-        """Stops all revisions of ours but those; they are kept, and can be started again."""
+    def _stop_others(self, name: str, wanted: set[str], log: Log, also: Collection[str] = ()) -> None:
+        """Stops all revisions of ours, and ``also``, but those; they are kept, and can be started again."""
         for revision in self._active(name):
-            if revision.name not in wanted and body.stamp_of(revision.properties.template):
+            ours = revision.name in also or body.stamp_of(revision.properties.template)
+            if ours and revision.name not in wanted:
                 log(f"{name}: stopping {revision.name}, which has no traffic")
                 with calling(f"stopping {revision.name}"):
                     self._revisions.deactivate_revision(self._group, name, revision.name, **ONCE)

@@ -193,8 +193,9 @@ def test_an_app_without_ingress_has_one_active_revision(
     assert difference(desired, back) == ()
 
 
-def test_an_app_of_somebody_else_is_left_alone(
-    cloud: Lab, make: Callable[[], ContainerApps], desired: Desired
+@pytest.mark.parametrize("ingress", ["external", "none"])
+def test_an_app_of_somebody_else_is_left_alone_and_taken_over(
+    cloud: Lab, make: Callable[[], ContainerApps], desired: Desired, ingress: str
 ) -> None:
     container = {"name": "x", "image": GOOD}
     properties = {"environmentId": ENVIRONMENT, "template": {"containers": [container]}}
@@ -205,7 +206,8 @@ def test_an_app_of_somebody_else_is_left_alone(
     before = make().observe("hook")
     assert before is not None
     assert (before.artifact, before.config) == (GOOD, None)
-    deployed(make, desired)
+    options = {key: value for key, value in OPTIONS.items() if key not in ("port", "health_path")}
+    deployed(make, dataclasses.replace(desired, options={**options, "ingress": ingress}))
 
 
 @pytest.mark.parametrize("artifact", [BETTER, ABSENT], ids=["good", "bad"])
