@@ -91,7 +91,9 @@ def test_the_whole_life_of_a_function(name: str) -> None:
     bad = run(connect, function(name, {"app.py": "x = 1\n"}))
     assert "missing main.py" in bad.failed
     assert bad.serves == second.version
-    crash = run(connect, function(name, {"main.py": "1 / 0\n"}))
+    lines: list[str] = []
+    crash = run(connect, function(name, {"main.py": "1 / 0\n"}), log=lines.append)
+    assert "  | ZeroDivisionError: division by zero" in lines
     assert "ZeroDivisionError" in crash.failed
     assert (observed(name).version, observed(name).artifact) == (second.version, second.artifact)
     assert requests.get(service.uri, timeout=30).json()["version"] == "two"

@@ -10,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from triplane.core.errors import InputError, StaleError
+from triplane.core.errors import InputError, StaleError, TriplaneError
 from triplane.serverless import cloud_functions_body as body
 from triplane.serverless.cloud_functions_api import CloudFunctionsApi
+from triplane.serverless.cloud_logs import CloudLogs
 from triplane.serverless.cloud_run_services import CloudRunServices, IdToken, short
 from triplane.serverless.cloud_run_template import options_of, plain_environment
 from triplane.serverless.cloud_run_traffic import shares_of, traffic_of, version_of
@@ -75,7 +76,7 @@ class CloudFunctions:
         id_token: IdToken | None = None,
     ) -> None:
         self._api = CloudFunctionsApi(session, project=project, region=region)
-        self._run = CloudRunServices(services, revisions, id_token)
+        self._run = CloudRunServices(services, revisions, id_token, CloudLogs(session, project))
 
     def observe(self, name: str) -> Observed | None:
         """The revision that serves (``a=90,b=10`` where traffic is split), and what it was made from."""
@@ -114,8 +115,12 @@ class CloudFunctions:
             return self._run.invoke(self._service_name(name), version, smoke)
 
     def tail(self, name: str, version: str) -> Sequence[str]:
-        """Nothing: the log is in Cloud Logging."""
-        return ()
+        """The last lines that the code has written, from Cloud Logging if the target was given its log."""
+        try:
+            with google_errors(name):
+                return self._run.tail(self._service_name(name), version)
+        except TriplaneError:
+            return ()
 
     def delete(self, name: str) -> Progress:
         """Delete the function with its service, once no other operation is at work on it."""

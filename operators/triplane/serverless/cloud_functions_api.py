@@ -60,6 +60,14 @@ class CloudFunctionsApi:
 
     def operation(self, name: str, label: tuple[str, str]) -> Body | None:
         """The last operation that has set this label on the function, None when Google does not know one (any more)."""
+        from google.api_core.exceptions import MethodNotImplemented
+
+        try:
+            return self._operation(name, label)
+        except MethodNotImplemented:
+            return None
+
+    def _operation(self, name: str, label: tuple[str, str]) -> Body | None:
         # Google may name the project by its number.
         ending, token = f"/{self.parent.partition('/locations/')[2]}/functions/{name}", ""
         for _ in range(PAGES):

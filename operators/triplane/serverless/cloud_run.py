@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final
 
-from triplane.core.errors import StaleError
+from triplane.core.errors import StaleError, TriplaneError
+from triplane.serverless.cloud_logs import CloudLogs
 from triplane.serverless.cloud_run_services import CloudRunServices, IdToken, complaint, short
 from triplane.serverless.cloud_run_template import options_of, plain_environment, service_body
 from triplane.serverless.cloud_run_traffic import shares_of, traffic_of, version_of
@@ -57,9 +58,16 @@ class CloudRun:
     )  # fmt: skip
 
     def __init__(
-        self, services: Any, revisions: Any, *, project: str, region: str, id_token: IdToken | None = None
+        self,
+        services: Any,
+        revisions: Any,
+        *,
+        project: str,
+        region: str,
+        id_token: IdToken | None = None,
+        logs: CloudLogs | None = None,
     ) -> None:
-        self._run = CloudRunServices(services, revisions, id_token)
+        self._run = CloudRunServices(services, revisions, id_token, logs)
         self._parent = f"projects/{project}/locations/{region}"
 
     def observe(self, name: str) -> Observed | None:
@@ -100,8 +108,12 @@ class CloudRun:
             return self._run.invoke(self._name(name), version, smoke)
 
     def tail(self, name: str, version: str) -> Sequence[str]:
-        """Nothing: the log is in Cloud Logging."""
-        return ()
+        """The last lines that the container has written, from Cloud Logging if the target was given its log."""
+        try:
+            with google_errors(name):
+                return self._run.tail(self._name(name), version)
+        except TriplaneError:
+            return ()
 
     def delete(self, name: str) -> Progress:
         """Delete the service and its revisions."""

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from triplane.core.errors import InputError, StaleError
+from triplane.serverless.cloud_logs import CloudLogs
 from triplane.serverless.cloud_run_traffic import (
     Targets,
     foreign_tags,
@@ -28,10 +29,18 @@ IdToken = Callable[[str], str | None]
 class CloudRunServices:
     """``services`` and ``revisions`` are ``google.cloud.run_v2`` clients; a service goes by its full name.
 
-    ``id_token`` gives a token for an audience, None if there is none to be had.
+    ``id_token`` gives a token for an audience, None if there is none to be had. ``logs`` is where to read logs, if
+    anywhere.
     """
 
-    def __init__(self, services: Any, revisions: Any, id_token: IdToken | None = None) -> None:
+    def __init__(
+        self,
+        services: Any,
+        revisions: Any,
+        id_token: IdToken | None = None,
+        logs: CloudLogs | None = None,
+    ) -> None:
+        self._logs = logs
         self.services = services
         self.revisions = revisions
         self._id_token = id_token or (lambda audience: None)
@@ -206,6 +215,13 @@ class CloudRunServices:
         except requests.RequestException as error:
             return Answer(status=0, log=(f"{url}: {error}",))
         return Answer(status=answer.status_code, body=answer.text)
+
+    def tail(self, full: str, version: str) -> Sequence[str]:
+        """The last lines of the log of ``version``, or of what was made last."""
+        service = self.get(full) if self._logs else None
+        if self._logs is None or service is None:
+            return ()
+        return self._logs.last(short(full), version or short(service.latest_created_revision))
 
     def found(self, full: str) -> Any:
         """The service. :raises DeployFailed: it is gone"""

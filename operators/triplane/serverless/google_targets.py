@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from triplane.serverless.cloud_functions import CloudFunctions
+from triplane.serverless.cloud_logs import CloudLogs
 from triplane.serverless.cloud_run import CloudRun
 
 
@@ -14,12 +15,14 @@ def cloud_run(conn_id: str, region: str, project: str | None = None) -> CloudRun
 
     from triplane.clouds import gcp
 
+    named = project or gcp.project_id(conn_id)
     return CloudRun(
         gcp.client(run_v2.ServicesClient, conn_id),
         gcp.client(run_v2.RevisionsClient, conn_id),
-        project=project or gcp.project_id(conn_id),
+        project=named,
         region=region,
         id_token=partial(gcp.id_token, conn_id),
+        logs=CloudLogs(gcp.session(conn_id), named),
     )
 
 

@@ -29,6 +29,7 @@ from triplane.sandbox.gcp.oauth import Tokens
 from triplane.sandbox.gcp.operations import Operations
 from triplane.sandbox.gcp.state import PROJECT, REGION, State
 from triplane.serverless.cloud_functions import CloudFunctions
+from triplane.serverless.cloud_logs import CloudLogs
 from triplane.serverless.cloud_run import CloudRun
 from triplane.serverless.deployment import Attempt, Deployment
 from triplane.serverless.target import Desired, Observed, Target
@@ -116,7 +117,7 @@ class Google:
 
         return CloudRun(
             self.client(run_v2.ServicesClient), self.client(run_v2.RevisionsClient),
-            project=PROJECT, region=REGION, id_token=self.tokens.issue_id,
+            project=PROJECT, region=REGION, id_token=self.tokens.issue_id, logs=CloudLogs(self.session(), PROJECT),
         )  # fmt: skip
 
     def cloud_functions(self) -> CloudFunctions:

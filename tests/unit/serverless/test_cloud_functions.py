@@ -139,6 +139,15 @@ def test_a_first_deployment_that_fails_leaves_nothing(google: Google, data: byte
     deploy(google, "hello")
 
 
+def test_what_the_code_wrote_is_told(google: Google) -> None:
+    deploy(google, "hello one")
+    lines: list[str] = []
+    run(google.cloud_functions, function(CRASHES, options=OPTIONS), log=lines.append)
+    assert "  | ModuleNotFoundError: No module named 'nothing_like_this'" in lines
+    google.core.faults.add(Fault(path="entries:list", status=403, message="denied"))
+    assert google.cloud_functions().tail("webhook", "") == ()
+
+
 def test_one_that_somebody_left_failed_can_be_deployed(google: Google) -> None:
     wanted = replace(function(NO_MAIN, options=OPTIONS), attempt="0123456789abcdef")
     target = google.cloud_functions()

@@ -32,6 +32,7 @@ APIS = {
     "sqladmin": ("sqladmin.v1", "sqladmin.v1beta4"),
     "iam": ("iam.v1",),
     "iamcredentials": ("iamcredentials.v1",),
+    "logging": ("logging.v2",),
     "storage": ("storage.v1",),
 }
 # What every Google API takes; client libraries send the first two with a ``$``.

@@ -16,6 +16,7 @@ from triplane.sandbox.gcp.errors import ApiError
 from triplane.sandbox.gcp.faults import Faults
 from triplane.sandbox.gcp.functions import Functions
 from triplane.sandbox.gcp.images import finder
+from triplane.sandbox.gcp.logs import Logs
 from triplane.sandbox.gcp.oauth import Tokens
 from triplane.sandbox.gcp.revisions import Revisions
 from triplane.sandbox.gcp.run import Run
@@ -40,12 +41,12 @@ class Core:
         revisions = Revisions(
             state, lambda image: self.functions.digest(image) or find(image), self._container_failure
         )
-        run = Run(state, revisions)
-        self.functions = Functions(state, run)
-        self.serving = Serving(state, tokens, self.functions)
+        run, logs = Run(state, revisions), Logs()
+        self.functions = Functions(state, run, logs)
+        self.serving = Serving(state, tokens, self.functions, logs)
         self._policies = Policies(state)
         self._handlers: dict[str, Handler] = {}
-        parts = (run, self.functions, Compute(state), Container(state))
+        parts = (run, self.functions, logs, Compute(state), Container(state))
         for part in (*parts, Accounts(state), Sql(state), Artifacts(state)):
             self._handlers |= part.handlers()
 

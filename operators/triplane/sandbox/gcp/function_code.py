@@ -49,15 +49,16 @@ def unpack(package: bytes, root: Path, runtime: str) -> str | None:
     return None
 
 
-def failure(root: Path, runtime: str, entry_point: str, env: Iterable[Body]) -> str | None:
-    """Why the function does not start, None when it does, or is not Python and so cannot be tried here."""
+def failure(root: Path, runtime: str, entry_point: str, env: Iterable[Body]) -> tuple[str, list[str]]:
+    """Why the function does not start, and its log; "" when it does, or is not Python and so cannot be tried here."""
     if not runtime.startswith("python"):
-        return None
-    return str(_worker(root, entry_point, environment(env), {"check": True}).get("failure") or "") or None
+        return "", []
+    found = _worker(root, entry_point, environment(env), {"check": True})
+    return str(found.get("failure") or ""), found["log"]
 
 
 def call(root: Path, entry_point: str, env: Iterable[Body], request: Mapping[str, Any]) -> dict[str, Any]:
-    """``{"status", "headers", "body"}`` of one HTTP request (bodies in Base64)."""
+    """``{"status", "headers", "body", "log"}`` of one HTTP request (bodies in Base64)."""
     return _worker(root, entry_point, environment(env), request)
 
 
@@ -75,9 +76,9 @@ def _worker(root: Path, entry_point: str, env: dict[str, str], message: Mapping[
             timeout=CALL_SECONDS, check=False,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return {"failure": f"no answer within {CALL_SECONDS:g} s", "status": 504}
+        return {"failure": f"no answer within {CALL_SECONDS:g} s", "status": 504, "log": []}
+    lines = done.stderr.decode(errors="replace").strip().splitlines()
     if done.returncode:
-        lines = done.stderr.decode(errors="replace").strip().splitlines()
-        return {"failure": lines[-1] if lines else f"ended with {done.returncode}", "status": 500}
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+        told = lines[-1] if lines else f"ended with {done.returncode}"
+        return {"failure": told, "status": 500, "log": lines}
+    return {**json.loads(done.stdout), "log": lines}

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import sys
+import traceback
 import types
 import urllib.parse
 from pathlib import Path
@@ -63,11 +64,11 @@ def load(root: Path, entry_point: str) -> tuple[Any, str]:
     try:
         module = importlib.import_module("main")
     except ModuleNotFoundError as error:
-        text = (
-            "" if listed(root, (error.name or "").partition(".")[0]) else f"{type(error).__name__}: {error}"
-        )
-        return None, text
+        traceback.print_exc()
+        known = listed(root, (error.name or "").partition(".")[0])
+        return None, "" if known else f"{type(error).__name__}: {error}"
     except Exception as error:  # whatever the user's module raises
+        traceback.print_exc()
         return None, f"{type(error).__name__}: {error}"
     function = getattr(module, entry_point, None)
     if function is None:
@@ -110,8 +111,8 @@ def main() -> None:
     else:
         try:
             result = answer(function(Request(message)))
-        except Exception as error:  # as the framework does
-            sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        except Exception:  # as the framework does
+            traceback.print_exc()
             result = answer(("Internal Server Error", 500))
     json.dump(result, out)
     out.close()

@@ -13,6 +13,7 @@ from pathlib import Path
 from triplane.sandbox.gcp import function_code
 from triplane.sandbox.gcp.errors import ApiError, invalid
 from triplane.sandbox.gcp.function_checks import check, service_template
+from triplane.sandbox.gcp.logs import Logs
 from triplane.sandbox.gcp.operations import timestamp
 from triplane.sandbox.gcp.run import Run
 from triplane.sandbox.gcp.run_checks import LATEST
@@ -38,8 +39,9 @@ class Built:
 class Functions:
     """``projects.locations.functions`` and their operations."""
 
-    def __init__(self, state: State, run: Run) -> None:
+    def __init__(self, state: State, run: Run, logs: Logs) -> None:
         self._state = state
+        self._logs = logs
         self._run = run
         self._uploads: dict[str, bytes] = {}
         self._signatures: dict[str, str] = {}
@@ -73,8 +75,11 @@ class Functions:
         built = self._built.get(container["image"])
         if built is None:
             return None
-        found = function_code.failure(built.root, built.runtime, built.entry_point, container.get("env", []))
-        if found is None:
+        found, log = function_code.failure(
+            built.root, built.runtime, built.entry_point, container.get("env", [])
+        )
+        self._logs.add(revision["name"], log)
+        if not found:
             return None
         return (
             "The user-provided container failed to start and listen on the port defined provided by the "

@@ -72,7 +72,16 @@ class GooglePart:
     def routes(self, ctx: Context) -> list[Route]:
         rest, grpc = ctx.port("gcp-rest"), ctx.port("gcp-grpc")
         apis = ("run", "*-run", "run.*.rep", "container", "artifactregistry", "cloudbuild")
-        others = ("cloudfunctions", "compute", "sqladmin", "iam", "iamcredentials", "storage", "oauth2")
+        others = (
+            "cloudfunctions",
+            "logging",
+            "compute",
+            "sqladmin",
+            "iam",
+            "iamcredentials",
+            "storage",
+            "oauth2",
+        )
         return [
             *(Route(host=f"{api}.googleapis.com", port=rest, grpc_port=grpc) for api in apis),
             *(Route(host=f"{api}.googleapis.com", port=rest) for api in others),

@@ -15,6 +15,7 @@ from typing import Any
 from triplane.sandbox.gcp import function_code
 from triplane.sandbox.gcp.core_request import Request
 from triplane.sandbox.gcp.functions import Built, Functions
+from triplane.sandbox.gcp.logs import Logs
 from triplane.sandbox.gcp.oauth import Tokens
 from triplane.sandbox.gcp.state import Body, State
 
@@ -40,7 +41,8 @@ class Ready:
 
 
 class Serving:
-    def __init__(self, state: State, tokens: Tokens, functions: Functions) -> None:
+    def __init__(self, state: State, tokens: Tokens, functions: Functions, logs: Logs) -> None:
+        self._logs = logs
         self._state = state
         self._tokens = tokens
         self._functions = functions
@@ -79,6 +81,7 @@ class Serving:
         }
         env = [*ready.revision["containers"][0].get("env", []), {"name": "K_REVISION", "value": name}]
         found = function_code.call(built.root, built.entry_point, env, message)
+        self._logs.add(ready.revision["name"], found["log"])
         if "body" not in found:
             return _text(found["status"], "Service Unavailable")
         return Answered(found["status"], base64.b64decode(found["body"]), found["headers"])
