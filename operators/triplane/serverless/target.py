@@ -238,6 +238,9 @@ class How:
         return {"traffic": self.traffic, "smoke": self.smoke}
 
 
+AT_ONCE = How(traffic=Traffic().told(), smoke="")
+
+
 def how(target: Target, traffic: Traffic, smoke: Smoke | None) -> How:
     """:raises InputError: the target cannot share its traffic between two versions"""
     if len(traffic.percents()) > 1 and not target.splits:
@@ -249,7 +252,7 @@ def how(target: Target, traffic: Traffic, smoke: Smoke | None) -> How:
     return How(traffic=traffic.told(), smoke=asked)
 
 
-def plan(address: str, desired: Desired, observed: Observed | None, how: How) -> ComponentChange:
+def plan(address: str, desired: Desired, observed: Observed | None, how: How = AT_ONCE) -> ComponentChange:
     """What a deployment would change, and everything that an approval of it must cover."""
     lines = ("new",) if observed is None else difference(desired, observed)
     action: Literal["create", "update", "none"] = (
