@@ -324,6 +324,8 @@ def test_a_split_made_by_hand_is_put_back(target: AwsLambda, client: Any, name: 
     assert live(target, name).version == "2=75,1=25"
     attempt = deploy(target, wanted(3), smoke=Smoke(contains="never"))
     assert (attempt.serves, live(target, name).version) == ("2=75,1=25", "2=75,1=25")
+    traffic = Traffic(strategy="canary", wait=0)
+    assert deploy(target, wanted(4), traffic=traffic).serves == "4", "and goes over from its larger part"
 
 
 def test_images(target: AwsLambda, client: Any, name: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Final
 from triplane.core.errors import InputError, StaleError, TerminalError
 from triplane.serverless import aws_access, aws_lambda_code, aws_lambda_outside, aws_lambda_settings, aws_logs
 from triplane.serverless.aws_errors import code_of, errors, found
-from triplane.serverless.aws_lambda_settings import ALIAS, Stamp, stamp_of
+from triplane.serverless.aws_lambda_settings import ALIAS, Stamp, stamp_of, versions_in
 from triplane.serverless.target import (
     Answer,
     DeployFailed,
@@ -27,6 +27,7 @@ from triplane.serverless.target import (
     Ready,
     Smoke,
     Waiting,
+    main_version,
 )
 
 CHANGED: Final = "PreconditionFailedException"
@@ -120,8 +121,9 @@ class AwsLambda:
         wanted = aws_lambda_settings.shares(version, percent, before)
         with self._noting(name), errors(f"moving {ALIAS} of {name}"):
             alias = self._alias(name)
-            ours = {before, *(aws_lambda_settings.shares(version, each, before) for each in range(1, 101))}
-            if alias is not None and (there := aws_lambda_settings.version_of(alias)) not in ours:
+            there = aws_lambda_settings.version_of(alias) if alias else ""
+            known = {main_version(before), version}
+            if there and main_version(there) not in known and not set(versions_in(there)) <= known:
                 raise StaleError(f"{name}: somebody moved {ALIAS} to {there} meanwhile; plan again")
             self._move(name, wanted, alias, log)
         return Ready(version=version, details={"alias": ALIAS, "traffic": wanted})

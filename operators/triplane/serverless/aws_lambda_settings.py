@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from triplane.core.errors import InputError
 from triplane.serverless import aws_access
-from triplane.serverless.target import Desired, Observed, Option
+from triplane.serverless.target import Desired, Observed, Option, main_version
 
 ALIAS: Final = "live"
 STAMP: Final = "triplane "
@@ -178,10 +178,15 @@ def routing(version: str) -> dict[str, Any]:
 
 def shares(version: str, percent: int, before: str) -> str:
     """``version`` with ``percent`` of the traffic, the rest for what served ``before`` (its larger part)."""
-    base = before.partition(",")[0].partition("=")[0]
+    base = main_version(before)
     if percent >= 100 or not base or base == version:
         return version
     return f"{base}={100 - percent},{version}={percent}"
+
+
+def versions_in(version: str) -> list[str]:
+    """The versions that share the traffic in what :func:`version_of` gives."""
+    return [part.partition("=")[0] for part in version.split(",")]
 
 
 def at_work(configuration: Mapping[str, Any]) -> str:
