@@ -87,7 +87,10 @@ def test_one_operation_at_a_time(google: Google) -> None:
 def test_who_may_ask(google: Google) -> None:
     create(google, body(upload(google)[1]))
     uri = google.session().get(f"{ROOT}/functions/hook").json()["url"]
-    ask = lambda **headers: requests.get(uri, headers=headers, timeout=30)  # noqa: E731
+
+    def ask(**headers: str) -> requests.Response:
+        return requests.get(uri, headers=headers, timeout=30)
+
     assert ask().status_code == 403
     assert ask(Authorization=f"Bearer {google.tokens.issue_id('https://elsewhere')}").status_code == 403
     assert ask(Authorization=f"Bearer {google.tokens.issue_id(uri)}").text == "hello"
