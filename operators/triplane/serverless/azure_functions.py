@@ -41,7 +41,7 @@ from triplane.serverless.target import (
 
 MADE_TAG: Final = "triplane-slot"
 # What it means that these are not among the options of what served before.
-UNSET: Final[Mapping[str, Any]] = {"health_path": "", "identity": [], "allow": []}
+UNSET: Final[Mapping[str, Any]] = {"health_path": "", "identity": [], "allow": [], "vnet_subnet": ""}
 
 
 class AzureFunctions:

@@ -173,8 +173,10 @@ def site_change(options: Mapping[str, Any], version: str | None, *, new: bool) -
     """What makes a side as ``options`` say, and run ``version``; what is not given stays as it is."""
     config: dict[str, Any] = {} if version is None else {"linuxFxVersion": version}
     properties: dict[str, Any] = {"reserved": True, "httpsOnly": True} if new else {}
-    names = {"plan": "serverFarmId", "vnet_subnet": "virtualNetworkSubnetId", "https_only": "httpsOnly"}
+    names = {"plan": "serverFarmId", "https_only": "httpsOnly"}
     properties |= {names[key]: options[key] for key in names if options.get(key) is not None}
+    if options.get("vnet_subnet") is not None:
+        properties["virtualNetworkSubnetId"] = options["vnet_subnet"] or None
     if options.get("health_path") is not None or new:
         config["healthCheckPath"] = options.get("health_path") or ""
     if options.get("min_tls") is not None:

@@ -21,6 +21,7 @@ from triplane.serverless.target import Desired, Observed, Smoke, check_options, 
 PLAN = f"{SCOPE}/Microsoft.Web/serverfarms/p"
 APP = f"{SCOPE}/Microsoft.Web/sites/app"
 IDENTITY = f"{SCOPE}/Microsoft.ManagedIdentity/userAssignedIdentities/reader"
+SUBNET = f"{SCOPE}/Microsoft.Network/virtualNetworks/n/subnets/s"
 RUNTIME = {"runtime": "python|3.11", "health_path": "/api/hook"}
 IMAGE = f"streaming.azurecr.io/hook@sha256:{'a' * 64}"
 ABSENT = f"elsewhere.example/hook@sha256:{'a' * 64}"
@@ -166,8 +167,13 @@ def test_a_version_that_fails_its_smoke_test_never_serves(cloud: Lab, make: Make
 
 def test_after_the_swap_a_swap_takes_it_back(cloud: Lab, make: Make, desired: Desired) -> None:
     first = deployed(make, desired)
-    update = other(desired, 2, TWO, options={**RUNTIME, "allow": ["10.0.0.0/8"], "identity": [IDENTITY]})
-    deployed(make, update)
+    update = other(
+        desired,
+        2,
+        TWO,
+        options={**RUNTIME, "allow": ["10.0.0.0/8"], "identity": [IDENTITY], "vnet_subnet": SUBNET},
+    )
+    assert difference(update, deployed(make, update)) == ()
     assert site(cloud)["identity"]["type"] == "UserAssigned"
     while not hasattr(progress := make().restore("app", first, print), "version"):
         pass
