@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
-from triplane.core.errors import TerminalError
+from triplane.core.errors import StaleError, TerminalError
 from triplane.serverless.target import (
     Answer,
     DeployFailed,
@@ -83,6 +83,7 @@ class Deployment:
         Errors that a retry may help against pass through; all others lead to ``restore``.
 
         :raises DeployFailed: what served before cannot be put back
+        :raises StaleError: somebody else deploys; nothing was shifted, and what is theirs is left alone
         """
         if attempt.phase == "restore":
             return self._restore(attempt)
@@ -90,6 +91,8 @@ class Deployment:
         try:
             return step(attempt)
         except TerminalError as error:
+            if isinstance(error, StaleError) and attempt.phase == "prepare":
+                raise
             return self.give_up(attempt, str(error)), None
 
     def give_up(self, attempt: Attempt, reason: str) -> Attempt:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from tests.unit.serverless.cloud import Cloud, Killed, World
 
-from triplane.core.errors import InputError, TransientError
+from triplane.core.errors import InputError, StaleError, TransientError
 from triplane.serverless import deployment
 from triplane.serverless.deployment import Attempt, Deployment
 from triplane.serverless.target import DeployFailed, Desired, Observed, Smoke
@@ -202,6 +202,18 @@ def test_a_busy_cloud_at_any_call(moment: int) -> None:
     assert refused <= 1
     assert cloud.world.traffic == {"2": 100}
     assert len(cloud.world.versions) == 2
+
+
+def test_what_somebody_else_deploys_meanwhile_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, cloud = Clock(), Cloud(serving())
+
+    def stale(*_: Any) -> Any:
+        raise StaleError("somebody else deploys")
+
+    monkeypatch.setattr(cloud, "prepare", stale)
+    with pytest.raises(StaleError):
+        made(cloud, clock).go_on(attempt())
+    assert cloud.world.history == []
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from triplane import settings
 from triplane.applying import Applying
 from triplane.core.digest import digest
-from triplane.core.errors import InputError, RefusedError, TransientError, TriplaneError
+from triplane.core.errors import InputError, RefusedError, StaleError, TransientError, TriplaneError
 from triplane.serverless.operators.base import LONGEST_WAIT_SECONDS, PATIENCE_SECONDS, ServerlessOperator
 
 if TYPE_CHECKING:
@@ -141,6 +141,9 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
                 if not _last_try(context) or attempt.phase == "restore":
                     raise
                 then, waiting = deployment.give_up(attempt, str(error)), None
+            except StaleError:
+                self._write({**record, "reported": True}, attempt)
+                raise
             if then != attempt:
                 record = self._write(record, then)
                 attempt = then
