@@ -16,11 +16,11 @@ def read(client: Any, name: str, latest: Mapping[str, Any], *, alias: bool) -> d
         "reserved_concurrency": _reserved(latest),
         "bucket": (latest.get("Tags") or {}).get(TAG_BUCKET),
         "url": "none",
-        "invokers": (),
+        "invokers": [],
     }
     if alias:
         access = aws_access.read(client, name, ALIAS)
-        found |= {"url": access.url, "invokers": tuple(sorted(set(access.invokers.values())))}
+        found |= {"url": access.url, "invokers": sorted(set(access.invokers.values()))}
     return found
 
 

@@ -119,10 +119,10 @@ def observed(version: str, function: Mapping[str, Any], outside: Mapping[str, Op
     options: dict[str, Option] = {key: configuration.get(field) for key, field in _PLAIN.items()}
     options |= {
         "architecture": (configuration.get("Architectures") or ["x86_64"])[0],
-        "layers": tuple(layer["Arn"] for layer in configuration.get("Layers") or ()),
+        "layers": sorted(layer["Arn"] for layer in configuration.get("Layers") or ()),
         "ephemeral_storage": (configuration.get("EphemeralStorage") or {}).get("Size"),
-        "subnets": tuple(vpc.get("SubnetIds") or ()),
-        "security_groups": tuple(vpc.get("SecurityGroupIds") or ()),
+        "subnets": sorted(vpc.get("SubnetIds") or ()),
+        "security_groups": sorted(vpc.get("SecurityGroupIds") or ()),
         **outside,
     }
     stamp = stamp_of(configuration)

@@ -312,11 +312,11 @@ def test_access_as_aws_gives_it_back(client: Any, stub: Stubber) -> None:
     observed = AwsLambda(client).observe("f")
     assert observed is not None
     assert (observed.version, observed.config, observed.options["url"]) == ("3", "c", "public")
-    assert observed.options["invokers"] == (
+    assert observed.options["invokers"] == [
         "* (with conditions)",
         "123456789012",
         "events.amazonaws.com arn:aws:events:x",
-    )
+    ]
 
 
 def test_no_call_where_the_alias_leads_there_already(client: Any, stub: Stubber) -> None:
