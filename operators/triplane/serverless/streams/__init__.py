@@ -1,0 +1,1 @@
+"""Event streams that functions are fed from, at each cloud."""
