@@ -1,4 +1,4 @@
-"""Schedules and streams as Airflow tasks: plan, and apply exactly what was planned."""
+"""Schedules as Airflow tasks: plan, and apply exactly what was planned."""
 
 from __future__ import annotations
 
@@ -35,16 +35,15 @@ DEFERRED_SECONDS = 15.0
 class ConfiguredOperator(BaseOperator):
     """What these operators share; not used by itself.
 
-    :param target: ``eventbridge``, ``cloud_scheduler`` or ``logic_apps`` for a schedule; ``kinesis``, ``pubsub`` or
-        ``event_hubs`` for a stream
+    :param target: ``eventbridge``, ``cloud_scheduler`` or ``logic_apps``
     :param name: its name at the cloud
-    :param options: what it shall be, see the guide to schedules and streams; may hold ``${stack.output}``,
+    :param options: what it shall be, see the guide to schedules; may hold ``${stack.output}``,
         ``${variable.name}`` and ``${connection.conn_id}``. None leaves one out
     :param conn_id: the Airflow connection to the cloud; default is the cloud's usual one
     :param region: region or location
     :param project: Google Cloud project; default is the connection's
     :param resource_group: Azure resource group
-    :param address: ``<cloud>/schedule/<name>`` or ``<cloud>/stream/<name>``
+    :param address: ``<cloud>/schedule/<name>``
     :param scope: where stack outputs are kept: ``<environment>/<cloud>``; by default the DAG's id
     :param limit: how long it may take, in seconds
     """
@@ -77,7 +76,7 @@ class ConfiguredOperator(BaseOperator):
         self.region = region
         self.project = project
         self.resource_group = resource_group
-        self.address = address or f"{target}/{kind_of(target)}/{name}"
+        self.address = address or f"{target}/schedule/{name}"
         self.scope = scope
         self.limit = limit
 
@@ -359,11 +358,6 @@ class ConfiguredDeleteOperator(Applying, ConfiguredOperator):
             self.until_done(lambda: target.delete(wanted), begin)
         self.keep(wanted, None)
         return self.result("destroyed", "", begin)
-
-
-def kind_of(target: str) -> str:
-    """``schedule`` or ``stream``."""
-    return "schedule" if target in ("eventbridge", "cloud_scheduler", "logic_apps") else "stream"
 
 
 def _found(begun: Mapping[str, Any]) -> Found | None:

@@ -1,4 +1,4 @@
-"""Which targets there are for schedules and streams, and the clients that they take."""
+"""Which targets there are for schedules, and the clients that they take."""
 
 from __future__ import annotations
 
@@ -86,9 +86,6 @@ TARGETS: dict[str, Callable[[Place], Configured]] = {
 }
 DEFAULT_CONNECTIONS = {
     "eventbridge": "aws_default",
-    "kinesis": "aws_default",
     "cloud_scheduler": "google_cloud_default",
-    "pubsub": "google_cloud_default",
     "logic_apps": "azure_default",
-    "event_hubs": "azure_default",
 }

@@ -1,1 +1,0 @@
-"""Event streams that functions are fed from, at each cloud."""
