@@ -10,6 +10,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from cryptography.fernet import Fernet
 
+from triplane.serverless.configured_drift_operators import ConfiguredDriftBatchOperator
 from triplane.serverless.configured_operators import (
     ConfiguredApplyOperator,
     ConfiguredDeleteOperator,
@@ -62,6 +63,12 @@ def test_eventbridge(context: Any) -> None:
     client.update_schedule(ScheduleExpression="rate(5 minutes)", **{key: made[key] for key in kept})
     with pytest.raises(AirflowFailException, match="somebody has changed it"):
         run(ConfiguredApplyOperator, off, enabled=False)
+    given = {"function": "hook", "cron": "0 6 * * MON-FRI", "timezone": "Europe/Berlin", "role": ROLE}
+    one = {"target": "eventbridge", "name": name, "region": "eu-west-1", "options": given}
+    batch = ConfiguredDriftBatchOperator(task_id="drift", components=[{**one, "scope": "staging/aws"}])
+    (drifted,) = batch.execute(context)
+    assert drifted["state"] == "drifted"
+    assert [item["name"] for item in drifted["resources"][0]["attributes"]] == ["schedule"]
     again = run(ConfiguredPlanOperator)
     assert again["lines"] == ["schedule: rate(5 minutes) -> cron(0 6 ? * 2-6 *)"]
     assert run(ConfiguredApplyOperator, again)["state"] == "deployed"
