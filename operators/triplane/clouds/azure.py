@@ -62,6 +62,11 @@ def subscription_id(conn_id: str) -> str:
     return found
 
 
+def manager_url(conn_id: str) -> str:
+    """Where Resource Manager of the connection's cloud is."""
+    return _environment(conn_id).manager
+
+
 def manager_tokens(conn_id: str) -> Callable[[], str]:
     """Gives access tokens for Resource Manager, renewed when they end; function apps' deployment hosts take them too."""
     scope = f"{_environment(conn_id).manager}/.default"

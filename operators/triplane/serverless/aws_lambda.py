@@ -51,6 +51,7 @@ class AwsLambda:
     options = aws_lambda_settings.OPTIONS
     runs: frozenset[Kind] = frozenset({"package", "image"})
     splits = True
+    apart = True
 
     def __init__(
         self,

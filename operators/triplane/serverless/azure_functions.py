@@ -64,6 +64,7 @@ class AzureFunctions:
     options = body.OPTIONS
     runs: frozenset[Kind] = frozenset({"package", "image"})
     splits = False
+    apart = True
 
     def __init__(
         self,

@@ -52,6 +52,7 @@ class CloudFunctions:
 
     runs: frozenset[Kind] = frozenset({"package"})
     splits = True
+    apart = True
     options = frozenset(
         {
             *body.BUILD,

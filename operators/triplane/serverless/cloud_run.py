@@ -52,6 +52,7 @@ class CloudRun:
 
     runs: frozenset[Kind] = frozenset({"image"})
     splits = True
+    apart = True
     options = frozenset(
         {"port", "memory", "cpu", "timeout", "concurrency", "min_instances", "max_instances", "service_account",
          "ingress", "execution_environment", "vpc_connector", "network", "subnetwork", "egress", "invokers"}

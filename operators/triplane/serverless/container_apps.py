@@ -59,6 +59,7 @@ class ContainerApps:
     options = body.OPTIONS
     runs: frozenset[Kind] = frozenset({"image"})
     splits = True
+    apart = True
 
     def __init__(self, client: Any, *, resource_group: str, location: str) -> None:
         self._apps = client.container_apps

@@ -115,7 +115,8 @@ class Deployment:
         prepared = replace(attempt, version=progress.version, details=progress.details)
         self.log(f"{self.desired.name}: {progress.version} is ready")
         try:
-            self._ask(progress.version)
+            if self.target.apart:
+                self._ask(progress.version)
         except TerminalError as error:
             return self.give_up(prepared, str(error)), None
         return self._at(prepared, "shift"), None
@@ -134,6 +135,8 @@ class Deployment:
         if attempt.step + 1 < len(percents):
             return self._at(shifted, "watch"), None
         self.target.verify(self.desired, attempt.version)
+        if not self.target.apart:
+            self._ask(attempt.version)
         return self._at(shifted, "ended", serves=attempt.version), None
 
     def _watch(self, attempt: Attempt) -> tuple[Attempt, Waiting | None]:

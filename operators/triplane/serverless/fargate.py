@@ -55,6 +55,7 @@ class Fargate:
     options = fargate_task.OPTIONS
     runs: frozenset[Kind] = frozenset({"image"})
     splits = False
+    apart = False
 
     def __init__(
         self, client: Any, *, cluster: str = "default", secrets: Any = None, logs: Any = None

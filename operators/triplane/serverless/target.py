@@ -144,7 +144,8 @@ class Target(Protocol):
     """One cloud's way to run functions or containers.
 
     ``options`` names the options it knows, ``runs`` what it can run. ``splits`` says whether two versions can share
-    the traffic: where not, ``shift`` is only asked for 100 percent.
+    the traffic: where not, ``shift`` is only asked for 100 percent. ``apart`` says whether a version can be asked before
+    it has traffic.
 
     ``prepare``, ``shift`` and ``restore`` are called again and again, by any process, until they say ``Ready``: each
     call looks at what is there, starts what has to be done next, and returns without waiting for it. So a call that
@@ -154,6 +155,7 @@ class Target(Protocol):
     options: frozenset[str]
     runs: frozenset[Kind]
     splits: bool
+    apart: bool
 
     def observe(self, name: str) -> Observed | None:
         """What serves now, None when there is nothing of that name."""

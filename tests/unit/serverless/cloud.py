@@ -43,6 +43,7 @@ class Cloud:
 
     world: World = field(default_factory=World)
     splits: bool = True
+    apart: bool = True
     slow: int = 0
     look: float = 0.0
     broken: frozenset[str] = frozenset()

@@ -112,6 +112,13 @@ def test_a_failing_smoke_test_before_traffic() -> None:
     assert "  | a line of the log" in said
 
 
+def test_what_cannot_be_asked_before_it_has_traffic_is_asked_then() -> None:
+    clock, cloud = Clock(), Cloud(serving(), splits=False, apart=False, sick=frozenset({NEW}))
+    end = to_the_end(made(cloud, clock, smoke=Smoke()), attempt(), clock)
+    assert "smoke test" in end.failed
+    assert cloud.world.history == [{"2": 100}, {"1": 100}]
+
+
 def test_a_version_that_gets_sick_in_the_middle_of_a_canary() -> None:
     clock, cloud = Clock(), Cloud(serving())
     what = made(cloud, clock, traffic=CANARY, smoke=Smoke())
