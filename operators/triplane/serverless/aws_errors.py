@@ -1,4 +1,3 @@
-<<<<<<< HEAD
 """What boto3 raises, as the errors of this package."""
 
 from __future__ import annotations
@@ -48,42 +47,10 @@ def errors(doing: str) -> Iterator[None]:
         ParamValidationError,
         PartialCredentialsError,
     )
-=======
-"""What boto3 raises, as our own errors."""
-
-from __future__ import annotations
-
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Final
-
-from triplane.core.errors import TransientError
-from triplane.serverless.target import DeployFailed
-
-TRANSIENT: Final = frozenset(
-    {
-        "ConflictException",
-        "InternalServerException",
-        "LimitExceededException",
-        "RequestTimeout",
-        "ResourceInUseException",
-        "ServiceException",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-
-
-@contextmanager
-def aws_errors(doing: str) -> Iterator[None]:
-    """``TransientError`` where a retry may help, else ``DeployFailed``."""
-    from botocore.exceptions import BotoCoreError, ClientError
->>>>>>> sv-triggers
 
     try:
         yield
     except ClientError as error:
-<<<<<<< HEAD
         raise _ours(doing, error) from error
     except ParamValidationError as error:
         raise InputError(f"{doing}: {error}") from error
@@ -121,13 +88,3 @@ def _ours(doing: str, error: Any) -> Exception:
     if code == "PreconditionFailedException":
         return StaleError(f"{message}; somebody else changed it meanwhile, plan again")
     return (InputError if code in _REFUSED else TerminalError)(message)
-=======
-        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-        details = error.response.get("Error", {})
-        message = f"{doing}: {details.get('Code')}: {details.get('Message')}"
-        if details.get("Code") in TRANSIENT or status >= 500:
-            raise TransientError(message) from error
-        raise DeployFailed(message) from error
-    except BotoCoreError as error:
-        raise TransientError(f"{doing}: {error}") from error
->>>>>>> sv-triggers

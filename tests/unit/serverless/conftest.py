@@ -1,4 +1,4 @@
-"""Azure for the tests of its targets, in this process."""
+"""Azure for the tests of its targets, in this process; and no waits between smoke tests."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from tests.azure_lab import Lab, lab
 from tests.unit.sandbox.azure_cloud.conftest import contract_file
 
 __all__ = ["contract_file"]
+
+
+@pytest.fixture(autouse=True)
+def asked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("triplane.serverless.deployment.SMOKE_SECONDS", 0.0)
 
 
 @pytest.fixture

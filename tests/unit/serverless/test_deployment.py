@@ -7,7 +7,6 @@ import pytest
 from tests.unit.serverless.cloud import Cloud, Killed, World
 
 from triplane.core.errors import InputError, StaleError, TransientError
-from triplane.serverless import deployment
 from triplane.serverless.deployment import Attempt, Deployment
 from triplane.serverless.target import DeployFailed, Desired, Observed, Smoke
 from triplane.serverless.traffic import Traffic
@@ -15,11 +14,6 @@ from triplane.serverless.traffic import Traffic
 OLD, NEW = "sha256:" + "a" * 64, "sha256:" + "b" * 64
 PREVIOUS = Observed(version="1", artifact=OLD, config="c1")
 CANARY = Traffic(strategy="canary", steps=(10, 50), wait=60)
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(deployment, "SMOKE_SECONDS", 0.0)
 
 
 class Clock:

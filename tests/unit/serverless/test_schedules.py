@@ -10,7 +10,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from triplane.core.change import Risk
-from triplane.core.errors import InputError, RefusedError, StaleError, TransientError
+from triplane.core.errors import InputError, RefusedError, StaleError, TerminalError, TransientError
 from triplane.serverless.configured import (
     Configured,
     Done,
@@ -234,7 +234,7 @@ def test_what_a_cloud_cannot_do(make: Any, options: dict[str, Any], message: str
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"), [("ThrottlingException", TransientError), ("AccessDeniedException", DeployFailed)]
+    ("code", "kind"), [("ThrottlingException", TransientError), ("AccessDeniedException", TerminalError)]
 )
 def test_what_aws_refuses(code: str, kind: type[Exception]) -> None:
     client = Scheduler()

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from triplane.core.digest import digest
 from triplane.core.errors import InputError
-from triplane.serverless.aws_errors import aws_errors
+from triplane.serverless.aws_errors import errors
 from triplane.serverless.configured import Done, Found, Options, Progress, Wanted, text_of
 from triplane.serverless.schedules.options import COMMON, expression, one_target, retries
 from triplane.serverless.target import UNKNOWN, Log, Unknown, Waiting
@@ -71,7 +71,7 @@ class EventBridge:
         )
 
     def observe(self, wanted: Wanted) -> Found | None:
-        with aws_errors(f"reading schedule {wanted.name}"):
+        with errors(f"reading schedule {wanted.name}"):
             try:
                 found = self._client.get_schedule(Name=wanted.name, GroupName=self._group)
             except self._client.exceptions.ResourceNotFoundException:
@@ -98,7 +98,7 @@ class EventBridge:
         return self._send(wanted, dict(previous.raw), new=now is None)
 
     def delete(self, wanted: Wanted) -> Progress:
-        with aws_errors(f"deleting schedule {wanted.name}"):
+        with errors(f"deleting schedule {wanted.name}"):
             try:
                 self._client.delete_schedule(Name=wanted.name, GroupName=self._group)
             except self._client.exceptions.ResourceNotFoundException:
@@ -108,7 +108,7 @@ class EventBridge:
     def _send(self, wanted: Wanted, body: Mapping[str, Any], *, new: bool) -> Progress:
         call = self._client.create_schedule if new else self._client.update_schedule
         token = digest([wanted.attempt, new, {key: str(value) for key, value in body.items()}])[7:39]
-        with aws_errors(f"configuring schedule {wanted.name}"):
+        with errors(f"configuring schedule {wanted.name}"):
             try:
                 call(**body, ClientToken=token)
             except self._client.exceptions.ValidationException as error:
