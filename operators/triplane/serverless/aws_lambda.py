@@ -8,13 +8,12 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from triplane.core.errors import InputError, StaleError, TerminalError
 from triplane.serverless import aws_access, aws_lambda_code, aws_lambda_outside, aws_lambda_settings, aws_logs
-from triplane.serverless.aws_errors import code_of, errors, found
+from triplane.serverless.aws_errors import code_of, errors, found, noting
 from triplane.serverless.aws_lambda_settings import ALIAS, Stamp, stamp_of, versions_in
 from triplane.serverless.target import (
     Answer,
@@ -93,7 +92,7 @@ class AwsLambda:
         settings = aws_lambda_settings.settings(desired)
         aws_lambda_code.check(desired)
         name, stamp = desired.name, Stamp(desired.config, desired.attempt)
-        with self._noting(name), errors(f"deploying {name}"):
+        with noting(self._foreign, name), errors(f"deploying {name}"):
             latest = self._function(name)
             if latest is None:
                 if previous is not None:
@@ -120,7 +119,7 @@ class AwsLambda:
         if percent < 100 and not before:
             raise InputError(f"{name}: nothing serves that could have the rest of the traffic")
         wanted = aws_lambda_settings.shares(version, percent, before)
-        with self._noting(name), errors(f"moving {ALIAS} of {name}"):
+        with noting(self._foreign, name), errors(f"moving {ALIAS} of {name}"):
             alias = self._alias(name)
             there = aws_lambda_settings.version_of(alias) if alias else ""
             known = {main_version(before), version}
@@ -215,16 +214,6 @@ class AwsLambda:
             if self._function(name) is None:
                 return Ready(version="")
         return Waiting(why=f"{name} is being deleted", seconds=2.0)
-
-    @contextmanager
-    def _noting(self, name: str) -> Iterator[None]:
-        """Remember for :meth:`restore` that somebody else was seen at work."""
-        self._foreign.discard(name)
-        try:
-            yield
-        except StaleError:
-            self._foreign.add(name)
-            raise
 
     def _remove(self, name: str, log: Log) -> Progress:
         """Delete what a deployment made, and nothing that somebody else did."""

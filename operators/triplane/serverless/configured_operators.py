@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from triplane import settings
 from triplane.applying import Applying
 from triplane.core.digest import digest
-from triplane.core.errors import InputError, TerminalError, TriplaneError
-from triplane.core.references import references, resolve
+from triplane.core.errors import InputError, TerminalError
+from triplane.serverless.airflow import airflow_errors, redacted, resolved
 from triplane.serverless.configured_targets import DEFAULT_CONNECTIONS, TARGETS, Place
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from triplane.core.store import ArtifactStore
     from triplane.serverless.configured import Configured, Found, Progress, Wanted
 
-SECRETS = ("variable.", "connection.")
 PATIENCE = 10.0
 """Seconds that a task waits itself; longer waits take no worker slot."""
 DEFERRED_SECONDS = 15.0
@@ -82,7 +79,7 @@ class ConfiguredOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Do the operator's work. A retry is allowed only where it can help."""
-        with _airflow_errors(self.address):
+        with airflow_errors(self.address):
             return self.work(context, time.time())
 
     def work(self, context: Context, begin: float) -> dict[str, Any]:
@@ -91,7 +88,7 @@ class ConfiguredOperator(BaseOperator):
 
     def resume(self, context: Context, event: Any = None, begin: float = 0.0) -> dict[str, Any]:
         """Go on after a wait without a worker."""
-        with _airflow_errors(self.address):
+        with airflow_errors(self.address):
             return self.work(context, begin)
 
     def connect(self) -> Configured:
@@ -107,10 +104,10 @@ class ConfiguredOperator(BaseOperator):
 
         options = {key: value for key, value in self.options.items() if value is not None}
         check_options(target, self.name, options)
-        resolved = _resolved(options, settings.lookup(self.scope), strict=strict)
+        known = resolved(options, settings.lookup(self.scope), strict=strict)
         return Wanted(
             name=self.name,
-            settings=target.settings(self.name, resolved),
+            settings=target.settings(self.name, known),
             config=self.config(),
             id=str((self.kept() or {}).get("id", "")),
             attempt=attempt,
@@ -210,7 +207,7 @@ class ConfiguredPlanOperator(ConfiguredOperator):
         if self.intent == "destroy":
             change = plan_to_destroy(self.address, self.name, found)
         else:
-            change = _redacted(plan(self.address, wanted, found, target.fixed))
+            change = redacted(plan(self.address, wanted, found, target.fixed))
             if not change.changed and found:
                 self.keep(wanted, found, again=False)
         self.log.info("%s: %s (risk %s), %s", self.address, change.action, change.risk, change.summary)
@@ -377,33 +374,3 @@ def _get(store: ArtifactStore | None, name: str) -> dict[str, Any] | None:
     data = None if store is None else store.get_named(name)
     found: dict[str, Any] | None = None if data is None else json.loads(data)
     return found
-
-
-def _resolved(values: Mapping[str, Any], lookup: Callable[[str], Any], *, strict: bool) -> dict[str, Any]:
-    from triplane.serverless.target import UNKNOWN
-
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        try:
-            found[key] = resolve(value, lookup)
-        except InputError:
-            if strict or any(name.startswith(SECRETS) for name in references(value)):
-                raise
-            found[key] = UNKNOWN
-    return found
-
-
-def _redacted(change: ComponentChange) -> ComponentChange:
-    from dataclasses import replace
-
-    redact = settings.redactor()
-    return replace(change, lines=tuple(redact(line) for line in change.lines))
-
-
-@contextmanager
-def _airflow_errors(address: str) -> Iterator[None]:
-    try:
-        yield
-    except TriplaneError as error:
-        kind = AirflowFailException if isinstance(error, TerminalError) else AirflowException
-        raise kind(f"{address}: {settings.redactor()(str(error))}") from error

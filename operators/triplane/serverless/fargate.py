@@ -10,13 +10,12 @@ import hashlib
 import json
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from triplane.core.errors import InputError, StaleError, TriplaneError
 from triplane.serverless import aws_logs, fargate_task
-from triplane.serverless.aws_errors import errors, found
+from triplane.serverless.aws_errors import errors, found, noting
 from triplane.serverless.fargate_task import TAG_ATTEMPT, TAG_COMMIT, TAG_DIGEST, TAG_URL, short
 from triplane.serverless.target import (
     Answer,
@@ -79,7 +78,7 @@ class Fargate:
     def prepare(self, desired: Desired, previous: Observed | None, log: Log) -> Progress:
         """Registers a revision, once in an attempt. Nothing runs it yet."""
         name = desired.name
-        with self._noting(name), errors(f"deploying {name}"):
+        with noting(self._foreign, name), errors(f"deploying {name}"):
             options = fargate_task.check(desired)
             if options.get("cluster", self._cluster) != self._cluster:
                 raise InputError(
@@ -103,7 +102,7 @@ class Fargate:
         """
         if percent != 100:
             raise InputError(f"{name}: Fargate cannot give {percent} % of the traffic to a revision")
-        with self._noting(name), errors(f"rolling out {version}"):
+        with noting(self._foreign, name), errors(f"rolling out {version}"):
             service = self._service(name)
             task, tags = self._revision(version)
             options = fargate_task.service_options(task)
@@ -198,16 +197,6 @@ class Fargate:
                 which = {"cluster": self._cluster, "service": name, "force": True}
                 found(self._client.delete_service, "ServiceNotFoundException", **which)
         return Waiting(why=f"the tasks of {name} are being stopped", seconds=5.0)
-
-    @contextmanager
-    def _noting(self, name: str) -> Iterator[None]:
-        """Remember for :meth:`restore` that somebody else was seen at work."""
-        self._foreign.discard(name)
-        try:
-            yield
-        except StaleError:
-            self._foreign.add(name)
-            raise
 
     def _create(
         self, name: str, version: str, options: Mapping[str, Any], tags: Mapping[str, str], log: Log

@@ -21,6 +21,7 @@ from triplane.serverless.operators import (
     base,
 )
 from triplane.serverless.package import build
+from triplane.serverless.target import Answer, Smoke
 
 CANARY = {"strategy": "canary", "steps": [10], "wait": 60}
 
@@ -255,6 +256,26 @@ def test_another_way_over_than_approved_is_refused(run: Run) -> None:
     change = run.plan(smoke={"status": 200})
     with pytest.raises(AirflowFailException, match="smoke not as approved"):
         run.deploy(change, smoke={"status": 500})
+
+
+def test_a_smoke_test_may_hold_a_secret(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_VAR_WEBHOOK_TOKEN", "planted-token-value")
+    more = {
+        "smoke": {"payload": {"token": "${variable.webhook_token}"}, "contains": "${variable.webhook_token}"}
+    }
+    asked: list[Smoke] = []
+
+    def invoke(name: str, version: str, smoke: Smoke) -> Answer:
+        asked.append(smoke)
+        return Answer(status=200, body="no")
+
+    monkeypatch.setattr(run.cloud, "invoke", invoke)
+    change = run.plan(**more)
+    assert "planted" not in str(change)
+    with pytest.raises(AirflowFailException, match="does not hold") as error:
+        run.to_the_end(change, **more)
+    assert asked[0].payload == {"token": "planted-token-value"}
+    assert "planted" not in str(error.value) + str(run.results)
 
 
 def test_without_an_artifact_store_the_deferral_carries_how_far_it_is(

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator, BaseOperatorLink
-from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from triplane import settings
 from triplane.core.digest import digest
-from triplane.core.errors import InputError, TerminalError, TriplaneError
-from triplane.core.references import references, resolve
+from triplane.core.errors import InputError
+from triplane.serverless.airflow import airflow_errors, resolved
 from triplane.serverless.links import CONSOLE_URL, ConsoleLink
 
 if TYPE_CHECKING:
@@ -26,7 +24,6 @@ if TYPE_CHECKING:
     from triplane.serverless.targets import Place
     from triplane.serverless.traffic import Traffic
 
-SECRETS = ("variable.", "connection.")
 PATIENCE_SECONDS = 8.0
 """So long a task waits itself; what takes longer waits in the triggerer."""
 LONGEST_WAIT_SECONDS = 60.0
@@ -124,7 +121,7 @@ class ServerlessOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Do the operator's work. A retry is allowed only where it can help."""
-        with _airflow_errors(self.address):
+        with airflow_errors(self.address):
             return self.work(context)
 
     def go_on(self, context: Context, event: Any = None) -> dict[str, Any]:
@@ -155,7 +152,7 @@ class ServerlessOperator(BaseOperator):
 
     def _cluster(self, *, strict: bool) -> Any:
         written = {"cluster": self.options.get("cluster")}
-        return _resolved(written, settings.lookup(self.scope), strict=strict)["cluster"]
+        return resolved(written, settings.lookup(self.scope), strict=strict)["cluster"]
 
     def link(self, context: Context) -> None:
         """Let people follow the task to the cloud's console."""
@@ -180,23 +177,31 @@ class ServerlessOperator(BaseOperator):
         if artifact is None:
             raise InputError(f"{self.name}: give `path` or `image`, there is nothing to run")
         lookup = settings.lookup(self.scope)
-        environment = _resolved(self.environment, lookup, strict=strict)
+        environment = resolved(self.environment, lookup, strict=strict)
         return Desired(
             name=self.name,
             artifact=artifact,
             config=digest(written),
             package=package,
             environment={key: _text(value) for key, value in environment.items()},
-            options=_resolved(options, lookup, strict=strict),
+            options=resolved(options, lookup, strict=strict),
         )
 
     def how(self) -> tuple[Traffic, Smoke | None]:
-        """How the traffic goes over, and what a new version is asked."""
+        """How the traffic goes over, and what a new version is asked, as written."""
         from triplane.serverless.target import Smoke
         from triplane.serverless.traffic import Traffic
 
         smoke = None if self.smoke is None else Smoke(**self.smoke)
         return Traffic.from_json(self.traffic), smoke
+
+    def question(self) -> Smoke | None:
+        """The smoke test with its references resolved; secrets in it are masked from here on."""
+        from triplane.serverless.target import Smoke
+
+        if self.smoke is None:
+            return None
+        return Smoke(**resolved(self.smoke, settings.lookup(self.scope), strict=True))
 
     def pause(self, waiting: Waiting, patience: float, **kwargs: Any) -> None:
         """Wait here while ``patience`` (of ``time.monotonic()``) lasts, else let go of the worker and be called again.
@@ -268,30 +273,7 @@ class ServerlessOperator(BaseOperator):
         ).data
 
 
-def _resolved(values: Mapping[str, Any], lookup: Callable[[str], Any], *, strict: bool) -> dict[str, Any]:
-    from triplane.serverless.target import UNKNOWN
-
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        try:
-            found[key] = resolve(value, lookup)
-        except InputError:
-            if strict or any(name.startswith(SECRETS) for name in references(value)):
-                raise
-            found[key] = UNKNOWN
-    return found
-
-
 def _text(value: Any) -> Any:
     from triplane.serverless.target import UNKNOWN
 
     return value if isinstance(value, str) or value is UNKNOWN else json.dumps(value)
-
-
-@contextmanager
-def _airflow_errors(address: str) -> Iterator[None]:
-    try:
-        yield
-    except TriplaneError as error:
-        kind = AirflowFailException if isinstance(error, TerminalError) else AirflowException
-        raise kind(f"{address}: {settings.redactor()(str(error))}") from error

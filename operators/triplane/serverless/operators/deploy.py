@@ -69,12 +69,12 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
             self.keep(observed)
             version = observed.version if observed else ""
             return self.result("deployed" if approved else "unchanged", version, begin)
-        traffic, smoke = self.how()
+        traffic, _ = self.how()
         deployment = Deployment(
             target=target,
             desired=replace(desired, attempt=str(record["attempt"]["id"]), revision=self._commit()),
             traffic=traffic,
-            smoke=smoke,
+            smoke=self.question(),
             limit=self.limit,
             log=self.say,
             clock=time.time,
@@ -249,7 +249,7 @@ def _patiently(waiting: Waiting, attempt: Attempt) -> Waiting:
 
 def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record for Airflow's database: without the environment of what served before, which may hold secrets."""
-    attempt = dict(record["attempt"])
+    attempt = {**record["attempt"], "failed": settings.redactor()(record["attempt"]["failed"])}
     if attempt["previous"]:
         attempt["previous"] = {**attempt["previous"], "environment": {}}
     return {**record, "attempt": attempt}

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from triplane import settings
+from triplane.serverless.airflow import redacted
 from triplane.serverless.operators.base import ServerlessOperator
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-    from triplane.core.change import ComponentChange
 
 
 class ServerlessPlanOperator(ServerlessOperator):
@@ -39,15 +37,10 @@ class ServerlessPlanOperator(ServerlessOperator):
         else:
             desired = self.desired(image=self.image, strict=False)
             check_options(target, desired)
-            change = _redacted(plan(self.address, desired, observed, how(target, *self.how())))
+            change = redacted(plan(self.address, desired, observed, how(target, *self.how())))
             if not change.changed:
                 self.keep(observed, again=False)
         self.log.info("%s: %s (risk %s), %s", self.address, change.action, change.risk, change.summary)
         for line in change.lines:
             self.log.info("  %s", line)
         return settings.seal(context, change)
-
-
-def _redacted(change: ComponentChange) -> ComponentChange:
-    redact = settings.redactor()
-    return replace(change, lines=tuple(redact(line) for line in change.lines))
