@@ -23,7 +23,7 @@ from triplane.core.errors import RefusedError
 from triplane.sandbox.azure.part import GROUP, LOCATION
 from triplane.sandbox.runtime import Sandbox
 from triplane.serverless import package
-from triplane.serverless.azure_functions import AzureFunctions
+from triplane.serverless.azure.functions import AzureFunctions
 from triplane.serverless.drift_operators import ServerlessDriftBatchOperator
 from triplane.serverless.operators import ServerlessDeployOperator
 from triplane.serverless.target import Desired, Smoke, difference

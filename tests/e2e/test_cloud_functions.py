@@ -23,8 +23,8 @@ from tests.e2e.google_lab import (
 from triplane.clouds import gcp
 from triplane.core.errors import TransientError
 from triplane.sandbox.runtime import Sandbox
-from triplane.serverless.cloud_functions import CloudFunctions
-from triplane.serverless.google_targets import cloud_functions
+from triplane.serverless.google.cloud_functions import CloudFunctions
+from triplane.serverless.google.targets import cloud_functions
 from triplane.serverless.target import Desired, Observed, Smoke, difference
 from triplane.serverless.traffic import Traffic
 

@@ -17,7 +17,7 @@ from tests.serverless_rounds import again, deleted, deployed, run
 from triplane.clouds import azure
 from triplane.sandbox.azure.part import GROUP, LOCATION, REGISTRY, SUBSCRIPTION
 from triplane.sandbox.runtime import Sandbox
-from triplane.serverless.container_apps import ContainerApps
+from triplane.serverless.azure.container_apps import ContainerApps
 from triplane.serverless.target import Desired, Smoke, difference
 from triplane.serverless.traffic import Traffic
 

@@ -13,8 +13,8 @@ import pytest
 from tests.e2e.serverless_steps import Breaking, drive
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, StaleError, TerminalError, TransientError
+from triplane.serverless.aws.fargate import Fargate
 from triplane.serverless.deployment import Attempt
-from triplane.serverless.fargate import Fargate
 from triplane.serverless.target import (
     Desired,
     Observed,

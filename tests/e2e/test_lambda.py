@@ -17,7 +17,7 @@ from tests.e2e.serverless_steps import Breaking, drive
 from triplane import settings
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, StaleError, TransientError
-from triplane.serverless.aws_lambda import AwsLambda
+from triplane.serverless.aws.lambda_function import AwsLambda
 from triplane.serverless.deployment import Attempt
 from triplane.serverless.drift_operators import ServerlessDriftBatchOperator
 from triplane.serverless.operators import ServerlessDeployOperator, ServerlessPlanOperator
@@ -369,7 +369,7 @@ def test_images(target: AwsLambda, client: Any, name: str) -> None:
 def test_a_large_package_goes_through_s3(
     client: Any, name: str, wanted: Wanted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("triplane.serverless.aws_lambda_code.UPLOAD_LIMIT", 10)
+    monkeypatch.setattr("triplane.serverless.aws.lambda_code.UPLOAD_LIMIT", 10)
     target = AwsLambda(client, s3=client_of("s3"))
     what = wanted(bucket="streaming-builds")
     assert deploy(target, what).serves == "1"

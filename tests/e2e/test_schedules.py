@@ -10,11 +10,11 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from cryptography.fernet import Fernet
 
-from triplane.serverless.configured_drift_operators import ConfiguredDriftBatchOperator
-from triplane.serverless.configured_operators import (
-    ConfiguredApplyOperator,
-    ConfiguredDeleteOperator,
-    ConfiguredPlanOperator,
+from triplane.serverless.events.drift_operators import EventSourceDriftBatchOperator
+from triplane.serverless.events.operators import (
+    EventSourceApplyOperator,
+    EventSourceDeleteOperator,
+    EventSourcePlanOperator,
 )
 
 ROLE = "arn:aws:iam::000000000000:role/scheduler"
@@ -50,30 +50,30 @@ def test_eventbridge(context: Any) -> None:
         )
         return task.execute(context)
 
-    first = run(ConfiguredPlanOperator)
+    first = run(EventSourcePlanOperator)
     assert (first["action"], first["risk"]) == ("create", "low")
-    assert run(ConfiguredApplyOperator, first)["state"] == "deployed"
+    assert run(EventSourceApplyOperator, first)["state"] == "deployed"
     assert client.get_schedule(Name=name)["ScheduleExpression"] == "cron(0 6 ? * 2-6 *)"
-    assert run(ConfiguredPlanOperator)["action"] == "none"
+    assert run(EventSourcePlanOperator)["action"] == "none"
 
-    off = run(ConfiguredPlanOperator, enabled=False)
+    off = run(EventSourcePlanOperator, enabled=False)
     assert off["lines"] == ["enabled: True -> False"]
     made = client.get_schedule(Name=name)
     kept = ("Name", "FlexibleTimeWindow", "Target", "ScheduleExpressionTimezone")
     client.update_schedule(ScheduleExpression="rate(5 minutes)", **{key: made[key] for key in kept})
     with pytest.raises(AirflowFailException, match="somebody has changed it"):
-        run(ConfiguredApplyOperator, off, enabled=False)
+        run(EventSourceApplyOperator, off, enabled=False)
     given = {"function": "hook", "cron": "0 6 * * MON-FRI", "timezone": "Europe/Berlin", "role": ROLE}
     one = {"target": "eventbridge", "name": name, "region": "eu-west-1", "options": given}
-    batch = ConfiguredDriftBatchOperator(task_id="drift", components=[{**one, "scope": "staging/aws"}])
+    batch = EventSourceDriftBatchOperator(task_id="drift", components=[{**one, "scope": "staging/aws"}])
     (drifted,) = batch.execute(context)
     assert drifted["state"] == "drifted"
     assert [item["name"] for item in drifted["resources"][0]["attributes"]] == ["schedule"]
-    again = run(ConfiguredPlanOperator)
+    again = run(EventSourcePlanOperator)
     assert again["lines"] == ["schedule: rate(5 minutes) -> cron(0 6 ? * 2-6 *)"]
-    assert run(ConfiguredApplyOperator, again)["state"] == "deployed"
+    assert run(EventSourceApplyOperator, again)["state"] == "deployed"
 
-    gone = run(ConfiguredPlanOperator, intent="destroy")
+    gone = run(EventSourcePlanOperator, intent="destroy")
     assert gone["risk"] == "high"
-    assert run(ConfiguredDeleteOperator, gone)["state"] == "destroyed"
-    assert run(ConfiguredPlanOperator)["action"] == "create"
+    assert run(EventSourceDeleteOperator, gone)["state"] == "destroyed"
+    assert run(EventSourcePlanOperator)["action"] == "create"

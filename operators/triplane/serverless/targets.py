@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
 def _lambda(place: Place) -> Target:
     from triplane.clouds import aws
-    from triplane.serverless.aws_lambda import AwsLambda
+    from triplane.serverless.aws.lambda_function import AwsLambda
 
     def client(service: str) -> Any:
         return aws.client(service, place.conn_id, place.region)
@@ -46,7 +46,7 @@ def _lambda(place: Place) -> Target:
 
 def _fargate(place: Place) -> Target:
     from triplane.clouds import aws
-    from triplane.serverless.fargate import Fargate
+    from triplane.serverless.aws.fargate import Fargate
 
     def client(service: str) -> Any:
         return aws.client(service, place.conn_id, place.region)
@@ -60,13 +60,13 @@ def _fargate(place: Place) -> Target:
 
 
 def _cloud_run(place: Place) -> Target:
-    from triplane.serverless.google_targets import cloud_run
+    from triplane.serverless.google.targets import cloud_run
 
     return cloud_run(place.conn_id, place.need("region"), place.project)
 
 
 def _cloud_functions(place: Place) -> Target:
-    from triplane.serverless.google_targets import cloud_functions
+    from triplane.serverless.google.targets import cloud_functions
 
     return cloud_functions(place.conn_id, place.need("region"), place.project)
 
@@ -75,7 +75,7 @@ def _azure_functions(place: Place) -> Target:
     from azure.mgmt.web import WebSiteManagementClient
 
     from triplane.clouds import azure
-    from triplane.serverless.azure_functions import AzureFunctions
+    from triplane.serverless.azure.functions import AzureFunctions
 
     return AzureFunctions(
         azure.client(WebSiteManagementClient, place.conn_id),
@@ -91,7 +91,7 @@ def _container_apps(place: Place) -> Target:
     from azure.mgmt.appcontainers import ContainerAppsAPIClient
 
     from triplane.clouds import azure
-    from triplane.serverless.container_apps import ContainerApps
+    from triplane.serverless.azure.container_apps import ContainerApps
 
     return ContainerApps(
         azure.client(ContainerAppsAPIClient, place.conn_id),
@@ -135,7 +135,7 @@ def runtime_platforms(target: str, options: Mapping[str, Any]) -> tuple[tuple[st
 
     :raises InputError: its runtime is no Python
     """
-    from triplane.serverless.aws_lambda_code import platforms
+    from triplane.serverless.aws.lambda_code import platforms
 
     runtime = str(options.get("runtime") or "")
     if target == "lambda":

@@ -28,10 +28,10 @@ from triplane.sandbox.gcp.grpc_front import enum_numbers
 from triplane.sandbox.gcp.oauth import Tokens
 from triplane.sandbox.gcp.operations import Operations
 from triplane.sandbox.gcp.state import PROJECT, REGION, State
-from triplane.serverless.cloud_functions import CloudFunctions
-from triplane.serverless.cloud_logs import CloudLogs
-from triplane.serverless.cloud_run import CloudRun
 from triplane.serverless.deployment import Attempt, Deployment
+from triplane.serverless.google.cloud_functions import CloudFunctions
+from triplane.serverless.google.cloud_run import CloudRun
+from triplane.serverless.google.logs import CloudLogs
 from triplane.serverless.target import Desired, Observed, Target
 
 EMAIL = f"triplane@{PROJECT}.iam.gserviceaccount.com"

@@ -12,10 +12,11 @@ from botocore.stub import ANY, Stubber
 
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, StaleError, TerminalError, TransientError
-from triplane.serverless import aws_lambda_code, aws_lambda_settings
 from triplane.serverless.archive import pack
-from triplane.serverless.aws_lambda import AwsLambda
-from triplane.serverless.aws_lambda_settings import code_sha256, package_digest, shares
+from triplane.serverless.aws import lambda_code as aws_lambda_code
+from triplane.serverless.aws import lambda_settings as aws_lambda_settings
+from triplane.serverless.aws.lambda_function import AwsLambda
+from triplane.serverless.aws.lambda_settings import code_sha256, package_digest, shares
 from triplane.serverless.target import (
     UNKNOWN,
     DeployFailed,

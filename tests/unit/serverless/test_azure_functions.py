@@ -14,8 +14,8 @@ from tests.serverless_rounds import again, deleted, deployed, run
 
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, RefusedError, StaleError
-from triplane.serverless import function_app_body as body
-from triplane.serverless.azure_functions import AzureFunctions
+from triplane.serverless.azure import function_app_body as body
+from triplane.serverless.azure.functions import AzureFunctions
 from triplane.serverless.target import Desired, Observed, Smoke, check_options, difference
 
 PLAN = f"{SCOPE}/Microsoft.Web/serverfarms/p"

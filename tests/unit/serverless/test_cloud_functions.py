@@ -20,8 +20,8 @@ from tests.unit.serverless.google_lab import (
 
 from triplane.core.errors import InputError, StaleError, TransientError
 from triplane.sandbox.gcp.faults import Fault
-from triplane.serverless.cloud_functions import CloudFunctions
 from triplane.serverless.deployment import Deployment
+from triplane.serverless.google.cloud_functions import CloudFunctions
 from triplane.serverless.target import Desired, Observed, Ready, Smoke, Waiting, difference
 from triplane.serverless.traffic import Traffic
 

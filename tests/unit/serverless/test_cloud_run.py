@@ -11,8 +11,8 @@ from tests.unit.serverless.google_lab import Google, desired, image, run, start,
 
 from triplane.core.errors import InputError, StaleError, TransientError, TriplaneError
 from triplane.sandbox.gcp.faults import Fault
-from triplane.serverless.cloud_run import CloudRun
 from triplane.serverless.deployment import Attempt, Deployment
+from triplane.serverless.google.cloud_run import CloudRun
 from triplane.serverless.target import Observed, Ready, Smoke, Waiting, difference
 from triplane.serverless.traffic import Traffic
 

@@ -6,7 +6,7 @@ import pytest
 from google.cloud import run_v2
 
 from triplane.core.errors import InputError
-from triplane.serverless import cloud_run_template as template
+from triplane.serverless.google import cloud_run_template as template
 from triplane.serverless.target import UNKNOWN, Desired
 
 LABELS = {"managed-by": "triplane", "triplane-digest": "a" * 63}

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from google.cloud import run_v2
 
-from triplane.serverless import cloud_run_traffic as traffic
+from triplane.serverless.google import cloud_run_traffic as traffic
 from triplane.serverless.target import Observed
 
 

@@ -12,8 +12,8 @@ from tests.azure_lab import GROUP, LOCATION, SCOPE, Lab
 from tests.serverless_rounds import again, deleted, deployed, run
 
 from triplane.core.errors import InputError, StaleError
-from triplane.serverless import container_app_body as body
-from triplane.serverless.container_apps import ContainerApps
+from triplane.serverless.azure import container_app_body as body
+from triplane.serverless.azure.container_apps import ContainerApps
 from triplane.serverless.target import Desired, Smoke, check_options, difference
 from triplane.serverless.traffic import Traffic
 

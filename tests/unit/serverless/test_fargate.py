@@ -12,8 +12,8 @@ import pytest
 from botocore.stub import ANY, Stubber
 
 from triplane.core.errors import InputError, TransientError
-from triplane.serverless.fargate import Fargate
-from triplane.serverless.fargate_task import definition, reference, service, service_options, value_from
+from triplane.serverless.aws.fargate import Fargate
+from triplane.serverless.aws.fargate_task import definition, reference, service, service_options, value_from
 from triplane.serverless.target import DeployFailed, Desired, Observed, Smoke, Waiting, check_options
 
 IMAGE = f"000000000000.dkr.ecr.eu-west-1.amazonaws.com/s@sha256:{'a' * 64}"

@@ -11,9 +11,11 @@ from botocore.exceptions import ClientError
 
 from triplane.core.change import Risk
 from triplane.core.errors import InputError, RefusedError, StaleError, TerminalError, TransientError
-from triplane.serverless.configured import (
-    Configured,
+from triplane.serverless.aws.eventbridge import EventBridge
+from triplane.serverless.azure.logic_apps import LogicApps
+from triplane.serverless.events.source import (
     Done,
+    EventSource,
     Found,
     Wanted,
     check,
@@ -25,10 +27,8 @@ from triplane.serverless.configured import (
     plan,
     plan_to_destroy,
 )
+from triplane.serverless.google.cloud_scheduler import CloudScheduler
 from triplane.serverless.rest import Api
-from triplane.serverless.schedules.cloud_scheduler import CloudScheduler
-from triplane.serverless.schedules.eventbridge import EventBridge
-from triplane.serverless.schedules.logic_apps import LogicApps
 from triplane.serverless.target import UNKNOWN, DeployFailed
 
 ROLE = "arn:aws:iam::000000000000:role/scheduler"
@@ -184,7 +184,7 @@ CELLS = [(aws, {"role": ROLE}), (gcp, {"service_account": "a@b"}), (azure, {"pat
 
 @pytest.mark.parametrize(("make", "extra"), CELLS)
 def test_create_nothing_update_disable_put_back_delete(make: Any, extra: dict[str, Any]) -> None:
-    target: Configured = make()
+    target: EventSource = make()
 
     def shall(**options: Any) -> Wanted:
         settings = target.settings("nightly", {**OPTIONS, **extra, **options})

@@ -1,0 +1,1 @@
+"""Lambda, ECS on Fargate and EventBridge."""

@@ -1,0 +1,1 @@
+"""Azure Functions, Container Apps and Logic Apps."""

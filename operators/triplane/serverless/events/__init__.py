@@ -1,0 +1,1 @@
+"""What calls functions by itself: event sources, which are configured rather than versioned."""

@@ -1,0 +1,91 @@
+"""Which targets there are for schedules, and the clients that they take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from triplane.core.errors import InputError
+
+if TYPE_CHECKING:
+    from triplane.serverless.events.source import EventSource
+    from triplane.serverless.rest import Api
+
+
+class Place(NamedTuple):
+    """Where it is configured; each target reads what it needs."""
+
+    conn_id: str
+    region: str | None = None
+    project: str | None = None
+    resource_group: str | None = None
+
+    def need(self, name: str) -> str:
+        """The value of ``name``. :raises InputError: it was not given"""
+        value = getattr(self, name)
+        if not value:
+            raise InputError(f"this target needs `{name}`; give it to the operator")
+        return str(value)
+
+
+def _eventbridge(place: Place) -> EventSource:
+    from triplane.clouds import aws
+    from triplane.serverless.aws.eventbridge import EventBridge
+
+    client = aws.client("scheduler", place.conn_id, place.region)
+    return EventBridge(client, region=place.region or client.meta.region_name)
+
+
+def _cloud_scheduler(place: Place) -> EventSource:
+    from triplane.clouds import gcp
+    from triplane.serverless.google.cloud_scheduler import CloudScheduler
+
+    return CloudScheduler(
+        _google("cloudscheduler", place),
+        _google("run", place),
+        project=place.project or gcp.project_id(place.conn_id),
+        region=place.need("region"),
+    )
+
+
+def _logic_apps(place: Place) -> EventSource:
+    from triplane.clouds import azure
+    from triplane.serverless.azure.logic_apps import LogicApps
+
+    return LogicApps(
+        _manager(place),
+        subscription=azure.subscription_id(place.conn_id),
+        resource_group=place.need("resource_group"),
+        location=place.need("region"),
+    )
+
+
+def _google(service: str, place: Place) -> Api:
+    from google.auth.transport.requests import AuthorizedSession
+
+    from triplane.clouds import gcp
+    from triplane.serverless.rest import Api
+
+    session: Any = AuthorizedSession(gcp.credentials(place.conn_id))
+    return Api(session, f"https://{service}.googleapis.com")
+
+
+def _manager(place: Place) -> Api:
+    import requests
+
+    from triplane.clouds import azure
+    from triplane.serverless.rest import Api
+
+    return Api(requests.Session(), azure.manager_url(place.conn_id), azure.manager_tokens(place.conn_id))
+
+
+TARGETS: dict[str, Callable[[Place], EventSource]] = {
+    "eventbridge": _eventbridge,
+    "cloud_scheduler": _cloud_scheduler,
+    "logic_apps": _logic_apps,
+}
+DEFAULT_CONNECTIONS = {
+    "eventbridge": "aws_default",
+    "cloud_scheduler": "google_cloud_default",
+    "logic_apps": "azure_default",
+}

@@ -1,0 +1,1 @@
+"""Cloud Run, Cloud Functions and Cloud Scheduler."""
