@@ -7,7 +7,8 @@ from typing import Any
 from triplane.factories.context import Build
 from triplane.images.native_operators import NativeImageBuildOperator
 from triplane.images.operators import ImageBuildOperator
-from triplane.spec.model import AwsCloud, AzureCloud, GcpCloud, Image
+from triplane.spec.images import Image
+from triplane.spec.model import AwsCloud, AzureCloud, GcpCloud
 
 
 def builder(build: Build, image: Image) -> tuple[Any, dict[str, Any]]:

@@ -12,6 +12,7 @@ from triplane.approval.sensors import ApprovalSensor
 from triplane.factories import components
 from triplane.factories.components import Component
 from triplane.factories.context import Build, policies, spec, with_params
+from triplane.factories.events import KINDS, delete_leftovers, event_sources, plan_leftovers
 from triplane.factories.images import built_images, pushed_images
 from triplane.factories.manifests import manifests
 from triplane.factories.testing import tasks_of_tests
@@ -82,16 +83,21 @@ def _tasks(build: Build, cloud: str) -> None:
         skip="{{ params.action == 'apply' }}",
     )
     used = build.platform.cloud(cloud)
-    stages = [name for kind, name in components.STAGES.items() if kind != "manifests" or used.manifests]
-    groups = {name: TaskGroup(name) for name in ("images", "tests", *stages)}
+    stages = [
+        name for name in components.STAGES.values() if name not in components.OPTIONAL or getattr(used, name)
+    ]
+    groups = {name: TaskGroup(name) for name in ("images", "tests", *stages, "leftovers")}
     planned, tested = _plan(build, cloud, frozen, groups)
+    with groups["leftovers"]:
+        left = plan_leftovers(build, cloud)
+    frozen >> left
     change_set = ChangeSetOperator(
         task_id="change_set",
         platform=build.platform.name,
         cloud=cloud,
         environment=components.ENVIRONMENT,
         frozen=frozen.output,
-        plans=[component.plan.output for component in planned],
+        plans=[*(component.plan.output for component in planned), left.output],
         policies=policies(build.platform),
         action=components.INTENT,
         ask=ASK,
@@ -112,7 +118,9 @@ def _tasks(build: Build, cloud: str) -> None:
     )
     [change_set, approval] >> authorize
     applied = _apply(planned, authorize, groups)
-    destroyed = _destroy(planned, authorize)
+    with groups["leftovers"]:
+        deleted = delete_leftovers(cloud, authorize)
+    destroyed = _destroy(planned, authorize, deleted)
     authorize.branches = {
         "deploy": [tasks[0].task_id for tasks in applied],
         "destroy": [task.task_id for task in destroyed],
@@ -125,7 +133,7 @@ def _tasks(build: Build, cloud: str) -> None:
         tasks=components.task_ids(build, cloud),
         trigger_rule="none_failed_min_one_success",
     )
-    [*chain.from_iterable(applied), *destroyed] >> record
+    [*chain.from_iterable(applied), *destroyed, deleted] >> record
 
 
 def _plan(
@@ -146,37 +154,43 @@ def _plan(
     with groups["functions"]:
         functions = components.functions(build, cloud, frozen, pushed)
     planned = [*stacks, *applied, *charts, *functions]
+    for kind, stage in KINDS.items():
+        with groups.get(stage, nullcontext()):
+            planned += event_sources(build, cloud, kind)
     for test in tested.values():
         test >> [component.plan for component in planned]
     return planned, dict(tested)
 
 
 def _apply(planned: list[Component], authorize: Any, groups: components.Groups) -> list[list[Any]]:
-    """Stacks wave by wave, then manifests, then charts, then functions: the tasks of each."""
+    """Stacks wave by wave, then the kinds in their order: the tasks of each component."""
     done: dict[str, list[Any]] = {}
-    stages: dict[str, list[list[Any]]] = {}
+    kinds: dict[str, list[list[Any]]] = {}
     for component in planned:
         tasks = component.apply(authorize, groups)
         for address in component.after:
             done[address] >> tasks[0]
         done[component.address] = tasks
-        stages.setdefault(component.kind, []).append(tasks)
-    for earlier, later in pairwise(stages.values()):
+        kinds.setdefault(component.kind, []).append(tasks)
+    stages = [list(chain.from_iterable(kinds.get(kind, ()) for kind in side)) for side in components.ORDER]
+    for earlier, later in pairwise(stage for stage in stages if stage):
         for first in earlier:
             for then in later:
                 first >> then[0]
     return list(done.values())
 
 
-def _destroy(planned: list[Component], authorize: Any) -> list[Any]:
-    """Functions, charts and manifests, then the stacks from the last wave to the first."""
+def _destroy(planned: list[Component], authorize: Any, left: Any) -> list[Any]:
+    """What calls functions, then all that is no stack, then the stacks from the last wave to the first."""
     with TaskGroup("destroy"):
         tasks = {component.address: component.destroy(authorize) for component in planned}
     stacks = [component for component in planned if component.kind == "stack"]
-    others = [tasks[component.address] for component in planned if component.kind != "stack"]
+    callers = [left, *(tasks[component.address] for component in planned if component.kind in KINDS)]
+    others = [tasks[component.address] for component in planned if component.kind not in ("stack", *KINDS)]
+    for other in others:
+        callers >> other
     for stack in stacks:
         for address in stack.after:
             tasks[stack.address] >> tasks[address]
-        if others:
-            others >> tasks[stack.address]
+        (others or callers) >> tasks[stack.address]
     return list(tasks.values())

@@ -42,8 +42,16 @@ STAGES = {
     "manifests": "manifests",
     "chart": "applications",
     "function": "functions",
+    "stream": "streams",
+    "schedule": "schedules",
 }
-ACTS = {"stack": "apply", "manifests": "apply", "chart": "deploy", "function": "deploy"}
+"""Kind of component -> the stage, a group of tasks, that applies it."""
+OPTIONAL = ("manifests", "streams", "schedules")
+"""Stages that are there only where they are used."""
+ORDER = (("stack",), ("manifests",), ("chart",), ("function",), ("stream", "schedule"))
+"""The kinds that are applied side by side, the earlier ones first."""
+APPLY = "apply"
+ACTS = {"chart": "deploy", "function": "deploy"}
 
 Groups = Mapping[str, TaskGroup]
 
@@ -57,10 +65,11 @@ class Component(NamedTuple):
     destroy_operator: Any
     options: Mapping[str, Any]
     after: tuple[str, ...] = ()
+    takes_source: bool = True
 
     @property
     def kind(self) -> str:
-        """``stack``, ``manifests``, ``chart`` or ``function``."""
+        """``stack``, ``manifests``, ``chart``, ``function``, ``stream`` or ``schedule``."""
         return self.address.split("/")[1]
 
     @property
@@ -73,7 +82,7 @@ class Component(NamedTuple):
         shared = self._shared(authorize)
         with groups[STAGES[self.kind]]:
             task = self.apply_operator(
-                task_id=f"{self.name}.{ACTS[self.kind]}", **_approved(authorize), **shared
+                task_id=f"{self.name}.{ACTS.get(self.kind, APPLY)}", **approved(authorize), **shared
             )
             if self.kind != "stack":
                 return [task]
@@ -82,20 +91,21 @@ class Component(NamedTuple):
     def destroy(self, authorize: Any) -> Any:
         """The task that destroys this component, after ``authorize``."""
         return self.destroy_operator(
-            task_id=f"{self.kind}.{self.name}", **_approved(authorize), **self._shared(authorize)
+            task_id=f"{self.kind}.{self.name}", **approved(authorize), **self._shared(authorize)
         )
 
     def _shared(self, authorize: Any) -> dict[str, Any]:
         return {
             "address": self.address,
-            "source": authorize.output["source"],
+            **({"source": authorize.output["source"]} if self.takes_source else {}),
             "trigger_rule": "none_failed_min_one_success",
             **self.options,
             **retries(),
         }
 
 
-def _approved(authorize: Any) -> dict[str, Any]:
+def approved(authorize: Any) -> dict[str, Any]:
+    """The approved change set, as the operators that apply it take it."""
     return {
         "change_set": authorize.output["change_set"],
         "authorization": {"decisions": authorize.output["decisions"]},
@@ -116,13 +126,14 @@ def _ask_again(name: str, task: Any, options: Mapping[str, Any]) -> Any:
 
 
 def task_ids(build: Build, cloud: str) -> dict[str, list[str]]:
-    """Address -> ids of the tasks that apply it, the one whose result counts most last."""
+    """Address -> ids of the tasks that apply it, the one whose result counts most last. Leftovers are one task."""
     found = {}
     for address in build.platform.addresses(cloud):
         _, kind, name = address.split("/")
-        task_id = f"{STAGES[kind]}.{name}.{ACTS[kind]}"
+        task_id = f"{STAGES[kind]}.{name}.{ACTS.get(kind, APPLY)}"
         again = [f"{task_id}_again"] if kind == "stack" else []
         found[address] = [task_id, *again, f"destroy.{kind}.{name}"]
+    found[f"{cloud}/leftovers"] = ["leftovers.delete"]
     return found
 
 
@@ -302,13 +313,10 @@ def functions(build: Build, cloud: str, frozen: Any, pushed: Mapping[str, Any]) 
 
 def function_options(build: Build, cloud: str, name: str) -> dict[str, Any]:
     """What planning and deploying a function need."""
-    spec = build.platform.cloud(cloud)
-    function = spec.functions[name]
-    options = {
+    function = build.platform.cloud(cloud).functions[name]
+    return {
         "target": function.target,
-        "name": per_environment(
-            build.platform, function.name or f"{build.platform.name}-${{environment}}-{name}"
-        ),
+        "name": per_environment(build.platform, function_name(build, cloud, name)),
         "path": function.path,
         "dependencies": function.dependencies,
         "environment": per_environment(build.platform, function.environment),
@@ -316,13 +324,24 @@ def function_options(build: Build, cloud: str, name: str) -> dict[str, Any]:
         "traffic": function.traffic.plain(),
         "smoke": per_environment(build.platform, function.smoke.plain()) if function.smoke else None,
         "limit": function.ready.total_seconds(),
-        "scope": f"{ENVIRONMENT}/{cloud}",
-        "conn_id": spec.connection,
+        **place(build, cloud),
     }
+
+
+def function_name(build: Build, cloud: str, name: str) -> str:
+    """A function's name at the cloud, as it is written."""
+    written = build.platform.cloud(cloud).functions[name].name
+    return written or f"{build.platform.name}-${{environment}}-{name}"
+
+
+def place(build: Build, cloud: str) -> dict[str, Any]:
+    """Where what has no servers is deployed to."""
+    spec = build.platform.cloud(cloud)
+    common = {"scope": f"{ENVIRONMENT}/{cloud}", "conn_id": spec.connection}
     match spec:
         case AwsCloud():
-            return {**options, "region": spec.region}
+            return {**common, "region": spec.region}
         case GcpCloud():
-            return {**options, "region": spec.region, "project": spec.project}
+            return {**common, "region": spec.region, "project": spec.project}
         case AzureCloud():
-            return {**options, "region": spec.location, "resource_group": spec.resource_group}
+            return {**common, "region": spec.location, "resource_group": spec.resource_group}

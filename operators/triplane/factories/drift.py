@@ -11,16 +11,18 @@ from triplane.drift.operators import DriftReportOperator
 from triplane.factories.cloud import freeze_task
 from triplane.factories.components import ENVIRONMENT, cluster_options, function_options, stack_options
 from triplane.factories.context import Build, retries, spec, with_params
+from triplane.factories.events import KINDS, event_options, event_specs
 from triplane.factories.manifests import manifest_options
 from triplane.kubernetes.drift_operators import KubernetesDriftBatchOperator
 from triplane.serverless.drift_operators import ServerlessDriftBatchOperator
+from triplane.serverless.events.drift_operators import EventSourceDriftBatchOperator
 from triplane.terraform.operators import TerraformDriftBatchOperator
 
 DAILY = "0 6 * * *"
 
 
 def drift_dag(platform: str | None = None, schedule: str | None = DAILY) -> DAG:
-    """The DAG that compares stacks, manifests, releases and functions with what is really there.
+    """The DAG that compares what was deployed with what is really there.
 
     :param platform: path of the platform spec, by default ``[triplane] platform``
     :param schedule: when it runs by itself, for the first environment of the spec
@@ -45,7 +47,7 @@ def _tasks(build: Build) -> None:
     for cloud in build.platform.used_clouds():
         with TaskGroup(cloud):
             found += [*_stacks(build, cloud, frozen), *_cluster(build, cloud, frozen)]
-            found += _functions(build, cloud, frozen)
+            found += [*_functions(build, cloud, frozen), *_event_sources(build, cloud)]
     checks = {task.task_id: addresses for task, addresses in found}
     report = DriftReportOperator(task_id="report", checks=checks, trigger_rule="all_done")
     [task for task, _ in found] >> report
@@ -111,3 +113,18 @@ def _functions(build: Build, cloud: str, frozen: Any) -> Iterator[Checking]:
     if found:
         task = ServerlessDriftBatchOperator(task_id="functions", functions=found, **retries())
         yield task, [str(function["address"]) for function in found]
+
+
+def _event_sources(build: Build, cloud: str) -> Iterator[Checking]:
+    found = [
+        {
+            "address": f"{cloud}/{kind}/{name}",
+            "ignore": [rule.plain() for rule in spec.drift.ignore],
+            **event_options(build, cloud, kind, name),
+        }
+        for kind in KINDS
+        for name, spec in event_specs(build, cloud, kind).items()
+    ]
+    if found:
+        task = EventSourceDriftBatchOperator(task_id="event_sources", components=found, **retries())
+        yield task, [str(source["address"]) for source in found]

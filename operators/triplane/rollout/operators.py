@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ class ChangeSetOperator(BaseOperator):
     :param cloud: ``aws``, ``gcp`` or ``azure``
     :param environment: the environment (templated)
     :param frozen: what the freeze task returned (templated)
-    :param plans: what the plan tasks returned (templated)
+    :param plans: what the plan tasks returned, a change or several each (templated)
     :param policies: environment -> approval policy as plain values
     :param action: ``rollback`` or ``destroy`` if that is what was planned, else a deployment (templated)
     :param ask: whether people are asked in this run (templated)
@@ -81,7 +81,7 @@ class ChangeSetOperator(BaseOperator):
             spec=self.frozen["spec"],
             policy=self.policies[self.environment],
             planned_at=_run(context).run_after.isoformat(),
-            changes=tuple(settings.unseal(context, plan) for plan in self.plans),
+            changes=tuple(settings.unseal(context, plan) for plan in flat(self.plans)),
             tests=() if self.action in ("rollback", "destroy") else self._tested(),
         )
         digest = settings.put_change_set(change_set)
@@ -292,7 +292,7 @@ class RecordOperator(BaseOperator):
         from triplane.core.history import ROLLOUT, body
 
         found = [found_result(_instance(context), task_ids) for task_ids in self.tasks.values()]
-        results = [Result.from_json(value).to_json() for value in found if value]
+        results = [Result.from_json(value).to_json() for value in flat(found) if value]
         change_set = settings.get_change_set(self.change_set)
         settings.ledger(f"{self.environment}/{self.cloud}").append(
             ROLLOUT, {**body(change_set), "run_id": _run(context).run_id, "results": results}
@@ -312,6 +312,12 @@ def found_result(instance: Any, task_ids: Sequence[str], **run: str) -> Any:
         if value := instance.xcom_pull(key="result", **place) or instance.xcom_pull(**place):
             return value
     return None
+
+
+def flat(values: Iterable[Any]) -> Iterator[Any]:
+    """What tasks returned, a value or several each."""
+    for value in values:
+        yield from value if isinstance(value, list) else (value,)
 
 
 def questions(change_sets: Mapping[str, str], needed: int) -> list[dict[str, Any]]:

@@ -236,8 +236,13 @@ class ReportOperator(BaseOperator):
             idle = (None, "skipped", "upstream_failed")
             ran = [task for task in task_ids if states.get(task) not in idle] or task_ids[:1]
             value = self._result(instance, child, ran[-1]) if found else None
-            result = Result.from_json(value) if value else None
-            rows.append(report.row(cloud, address, str(states.get(ran[-1]) or "not started"), result))
+            state = str(states.get(ran[-1]) or "not started")
+            if isinstance(value, list):
+                results = [Result.from_json(item) for item in value]
+                rows += [report.row(cloud, result.address, state, result) for result in results]
+            else:
+                result = Result.from_json(value) if value else None
+                rows.append(report.row(cloud, address, state, result))
         return rows
 
     def _result(self, instance: Any, child: Mapping[str, Any], task_id: str) -> Any:

@@ -31,6 +31,8 @@ _FIXED = (
 _RESERVED = ("environment", "env", "secret", "variable", "connection")
 _BUILDS_IN = {"codebuild": "aws", "cloud_build": "gcp", "acr_tasks": "azure"}
 """Builder -> the cloud whose service it is."""
+_CALLED = {"aws": ("lambda",), "gcp": ("cloud_run", "cloud_functions"), "azure": ("azure_functions",)}
+"""The targets whose functions streams and schedules call."""
 _ENVIRONMENT = "${environment} and ${env.<variable>}"
 
 
@@ -39,7 +41,7 @@ class _Replaced(Enum):
 
     ALL = ""
     IN_IMAGES = f"an image is built once for all clouds: only {_ENVIRONMENT} are known here"
-    IN_NAMES = f"a function's name is fixed before stacks are applied: only {_ENVIRONMENT} are known here"
+    IN_NAMES = f"a name is fixed before stacks are applied: only {_ENVIRONMENT} are known here"
     IN_TESTS = (
         f"tests run before stacks are applied: only {_ENVIRONMENT} and ${{secret.<name>}} are known here"
     )
@@ -61,6 +63,7 @@ class _Checks:
             if self.get("clouds", cloud):
                 yield from self.stacks(cloud)
                 yield from self.images(cloud)
+                yield from self.events(cloud)
                 yield from self.required(cloud)
         yield from self.builders()
         yield from self.signing()
@@ -108,6 +111,21 @@ class _Checks:
                 yield self._unknown(location, "image", str(image), self.get("images"), "nothing builds it")
         if used and not self.get(*base).get("registry"):
             yield self.document.problem(base, f"{cloud} uses images, but has no 'registry'", on_key=True)
+
+    def events(self, cloud: str) -> Iterator[Problem]:
+        """Functions that streams and schedules call, but nothing deploys or the service cannot reach."""
+        functions = self.get("clouds", cloud, "functions")
+        for kind in ("streams", "schedules"):
+            for name, body in self.get("clouds", cloud, kind).items():
+                location = ("clouds", cloud, kind, name, "function")
+                called = _mapping(body).get("function")
+                if not isinstance(called, str):
+                    continue
+                if called not in functions:
+                    yield self._unknown(location, "function", called, functions)
+                elif (target := _mapping(functions[called]).get("target")) not in _CALLED[cloud]:
+                    message = f"{kind} call {' and '.join(_CALLED[cloud])} in {cloud}, '{called}' is {target}"
+                    yield self.document.problem(location, message)
 
     def builders(self) -> Iterator[Problem]:
         """What each image's builder needs, and what it cannot do."""
@@ -283,8 +301,10 @@ def _replaced(location: Location) -> _Replaced | None:
     match location:
         case ("clouds", cloud, *_) if cloud not in CLOUDS:
             return None
-        case ("clouds", _, "functions", _, "name"):
+        case ("clouds", _, "functions" | "streams" | "schedules", _, "name"):
             return _Replaced.IN_NAMES
+        case ("clouds", _, "streams" | "schedules", _, key, *_) if key not in ("target", "function"):
+            return _Replaced.ALL
         case ("clouds", _, "functions", _, key, *_) if key not in ("target", "path", "image"):
             return _Replaced.ALL
         case (

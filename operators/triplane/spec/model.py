@@ -4,21 +4,22 @@ from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, model_validator
 
 from triplane.spec.drift import Drift
 from triplane.spec.functions import AwsFunction, AzureFunction, GcpFunction
 from triplane.spec.graph import order, waves
+from triplane.spec.images import Image, Signing
 from triplane.spec.manifests import Manifests
+from triplane.spec.schedules import AwsSchedule, AzureSchedule, GcpSchedule
+from triplane.spec.streams import AwsStream, AzureStream, GcpStream
 from triplane.spec.values import (
     AirflowName,
     ChartRepository,
     ChartVersion,
     DnsName,
     Duration,
-    ImagePlatform,
     Name,
-    SigningKey,
     SourcePath,
     ToolPath,
     Value,
@@ -84,63 +85,6 @@ class Secret(Value):
     def _one_place(self) -> Self:
         if (self.variable is None) == (self.connection is None):
             raise ValueError("a secret needs exactly one of 'variable' and 'connection'")
-        return self
-
-
-Builder = Literal["auto", "buildah", "docker", "codebuild", "cloud_build", "acr_tasks"]
-
-
-class Image(Value):
-    """A container image, built once for all clouds; or one that others have built, taken by its digest."""
-
-    context: SourcePath = ""
-    """The folder that is built."""
-    reference: str | None = None
-    """Where the image of others is: ``registry/repository:tag``."""
-    digest: Annotated[str, StringConstraints(pattern=r"^sha256:[0-9a-f]{64}$")] | None = None
-    dockerfile: SourcePath = "Dockerfile"
-    """Relative to ``context``."""
-    args: dict[str, str] = {}
-    labels: dict[str, str] = {}
-    """Beside those that say where it comes from."""
-    builder: Builder = "auto"
-    platforms: Annotated[tuple[ImagePlatform, ...], Field(strict=False)] = ()
-    """``linux/amd64``; empty is the builder's own."""
-
-    @model_validator(mode="after")
-    def _built_or_fetched(self) -> Self:
-        built = {"context", "dockerfile", "args", "labels"} & self.model_fields_set
-        if self.reference is None:
-            if not self.context or self.digest:
-                raise ValueError(
-                    "an image needs a 'context' to build, or the 'reference' and 'digest' of one"
-                )
-        elif built or self.digest is None:
-            raise ValueError(
-                f"an image with a 'reference' needs its 'digest'{' and no ' + min(built) if built else ''}"
-            )
-        return self
-
-
-class Signing(Value):
-    """How images are signed after they were pushed, with cosign."""
-
-    key: SigningKey
-    """Name of a secret with a private key of cosign, or a KMS URL: ``awskms:///alias/images``."""
-    password: Name | None = None
-    """Name of the secret with the password of that private key."""
-    transparency_log: bool = False
-    """Tell the public transparency log of Sigstore of each signature."""
-
-    @property
-    def in_kms(self) -> bool:
-        """Whether ``key`` is a URL."""
-        return "://" in self.key
-
-    @model_validator(mode="after")
-    def _password_of_a_secret(self) -> Self:
-        if self.in_kms and self.password:
-            raise ValueError("a key in a KMS has no 'password'")
         return self
 
 
@@ -317,6 +261,8 @@ class AwsCloud(Cloud):
     state: S3State | None = None
     codebuild: CodeBuild | None = None
     functions: dict[DnsName, AwsFunction] = {}
+    streams: dict[DnsName, AwsStream] = {}
+    schedules: dict[DnsName, AwsSchedule] = {}
 
 
 class GcpCloud(Cloud):
@@ -329,6 +275,8 @@ class GcpCloud(Cloud):
     state: GcsState | None = None
     cloud_build: Annotated[CloudBuild, Field(default_factory=CloudBuild)]
     functions: dict[DnsName, GcpFunction] = {}
+    streams: dict[DnsName, GcpStream] = {}
+    schedules: dict[DnsName, GcpSchedule] = {}
 
 
 class AzureCloud(Cloud):
@@ -339,6 +287,8 @@ class AzureCloud(Cloud):
     location: str
     state: BlobState | None = None
     functions: dict[DnsName, AzureFunction] = {}
+    streams: dict[DnsName, AzureStream] = {}
+    schedules: dict[DnsName, AzureSchedule] = {}
 
 
 AnyCloud = AwsCloud | GcpCloud | AzureCloud
@@ -393,6 +343,8 @@ class Platform(Value):
         yield from (f"{name}/manifests/{manifests}" for manifests in cloud.manifests)
         yield from (f"{name}/chart/{chart}" for chart in cloud.charts)
         yield from (f"{name}/function/{function}" for function in cloud.functions)
+        yield from (f"{name}/stream/{stream}" for stream in cloud.streams)
+        yield from (f"{name}/schedule/{schedule}" for schedule in cloud.schedules)
 
     def stack_order(self, cloud: str) -> tuple[str, ...]:
         """The stacks of a cloud, each after those it comes ``after``."""

@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet
 from tests.unit.serverless.test_schedules import gcp
 
 from triplane.core.errors import TransientError
-from triplane.serverless.events import operators
+from triplane.serverless.events import operators, targets
 from triplane.serverless.target import DeployFailed
 
 
@@ -22,7 +22,7 @@ def test_an_apply_that_stops_half_way(
     monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
     monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
     target: Any = gcp()
-    monkeypatch.setitem(operators.TARGETS, "cloud_scheduler", lambda place: target)
+    monkeypatch.setitem(targets.TARGETS, "cloud_scheduler", lambda place: target)
     pushed: list[Any] = []
     context: Any = {
         "dag_run": SimpleNamespace(dag_id="d", run_id="r"),

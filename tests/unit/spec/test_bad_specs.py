@@ -321,7 +321,7 @@ clouds:
         "    functions:\n      hook: {target: lambda, path: charts/api, handler: a.b, runtime: x, role: r,\n"
         '        name: "${environment}-${env.size}-${network.vpc_id}"}\n    charts:\n',
         [
-            "25:43: ${network.vpc_id}: a function's name is fixed before stacks are applied: "
+            "25:43: ${network.vpc_id}: a name is fixed before stacks are applied: "
             "only ${environment} and ${env.<variable>} are known here"
         ],
     ),

@@ -70,7 +70,7 @@ class EventSourceDriftBatchOperator(BaseOperator):
         from triplane.core import drift
         from triplane.serverless.events.source import findings
 
-        kept = operator.kept()
+        kept = operator.memory().kept()
         found, pending = [], "it was never deployed"
         if kept is not None:
             target = operator.connect()

@@ -203,11 +203,6 @@ def check_destroys(approved: ComponentChange, name: str, found: Found | None) ->
         raise StaleError(f"{name} was changed since it was approved to be deleted; plan again")
 
 
-def kept_key(scope: str, address: str) -> str:
-    """Under this name the artifact store keeps what :func:`keep` returns."""
-    return f"event-sources/{scope}/{address}"
-
-
 def keep(wanted: Wanted, found: Found, salt: str | None = None) -> dict[str, Any]:
     """What a drift check and a later deployment have to know; of what may be secret only a digest."""
     salt = salt or secrets.token_hex(16)
