@@ -19,7 +19,14 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import run_simple
 
 from triplane.sandbox import builds
-from triplane.sandbox.aws_server import accounts, codebuild, functions, services
+from triplane.sandbox.aws_server import (
+    accounts,
+    codebuild,
+    event_source_mappings,
+    functions,
+    services,
+    stream_poller,
+)
 from triplane.sandbox.aws_server.app import Application
 
 
@@ -32,6 +39,8 @@ def main(settings_file: str) -> None:
     codebuild.Service(builder, tokens).install()
     functions.install()
     services.install()
+    event_source_mappings.install()
+    stream_poller.install()
     emulator = DomainDispatcherApplication(create_backend_app)
     keys = accounts.AccessKeys(settings["access_key"]["id"], settings["access_key"]["secret"])
     run_simple(

@@ -1,4 +1,4 @@
-"""Which targets there are for schedules, and the clients that they take."""
+"""Which targets there are for schedules and streams, and the clients that they take."""
 
 from __future__ import annotations
 
@@ -34,6 +34,13 @@ def _eventbridge(place: Place) -> EventSource:
 
     client = aws.client("scheduler", place.conn_id, place.region)
     return EventBridge(client, region=place.region or client.meta.region_name)
+
+
+def _kinesis(place: Place) -> EventSource:
+    from triplane.clouds import aws
+    from triplane.serverless.aws.kinesis import Kinesis
+
+    return Kinesis(aws.client("lambda", place.conn_id, place.region))
 
 
 def _cloud_scheduler(place: Place) -> EventSource:
@@ -81,11 +88,13 @@ def _manager(place: Place) -> Api:
 
 TARGETS: dict[str, Callable[[Place], EventSource]] = {
     "eventbridge": _eventbridge,
+    "kinesis": _kinesis,
     "cloud_scheduler": _cloud_scheduler,
     "logic_apps": _logic_apps,
 }
 DEFAULT_CONNECTIONS = {
     "eventbridge": "aws_default",
+    "kinesis": "aws_default",
     "cloud_scheduler": "google_cloud_default",
     "logic_apps": "azure_default",
 }
