@@ -33,6 +33,8 @@ APIS = {
     "iam": ("iam.v1",),
     "iamcredentials": ("iamcredentials.v1",),
     "logging": ("logging.v2",),
+    "pubsub": ("pubsub.v1",),
+    "cloudscheduler": ("cloudscheduler.v1",),
     "storage": ("storage.v1",),
 }
 # What every Google API takes; client libraries send the first two with a ``$``.

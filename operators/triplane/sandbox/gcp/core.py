@@ -18,8 +18,11 @@ from triplane.sandbox.gcp.functions import Functions
 from triplane.sandbox.gcp.images import finder
 from triplane.sandbox.gcp.logs import Logs
 from triplane.sandbox.gcp.oauth import Tokens
+from triplane.sandbox.gcp.outgoing import Outgoing
+from triplane.sandbox.gcp.pubsub import PubSub
 from triplane.sandbox.gcp.revisions import Revisions
 from triplane.sandbox.gcp.run import Run
+from triplane.sandbox.gcp.scheduler import Scheduler
 from triplane.sandbox.gcp.serving import Answered, Serving
 from triplane.sandbox.gcp.sql import Sql
 from triplane.sandbox.gcp.state import PROJECT, Body, Call, Handler, State
@@ -46,8 +49,10 @@ class Core:
         self.serving = Serving(state, tokens, self.functions, logs)
         self._policies = Policies(state)
         self._handlers: dict[str, Handler] = {}
+        outgoing = Outgoing(tokens, self.answer)
+        callers = (Scheduler(state, outgoing, self._lock), PubSub(state, outgoing, self._lock))
         parts = (run, self.functions, logs, Compute(state), Container(state))
-        for part in (*parts, Accounts(state), Sql(state), Artifacts(state)):
+        for part in (*parts, Accounts(state), Sql(state), Artifacts(state), *callers):
             self._handlers |= part.handlers()
 
     def add(self, handlers: Mapping[str, Handler]) -> None:

@@ -73,11 +73,12 @@ class Tokens:
         self._expiry[_hash(token)] = (email, now + LIFETIME)
         return token
 
-    def issue_id(self, audience: str) -> str:
-        """An ID token of the service account for ``audience``, signed with this object's own secret."""
+    def issue_id(self, audience: str, email: str = "") -> str:
+        """An ID token of ``email`` (default: the service account) for ``audience``, signed with an own secret."""
         now = int(self.clock())
         claims = {
-            "iss": "https://accounts.google.com", "aud": audience, "email": self.email, "email_verified": True,
+            "iss": "https://accounts.google.com", "aud": audience, "email": email or self.email,
+            "email_verified": True,
             "iat": now, "exp": now + LIFETIME,
         }  # fmt: skip
         parts = ({"alg": "HS256", "typ": "JWT"}, claims)

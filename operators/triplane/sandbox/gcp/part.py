@@ -75,6 +75,8 @@ class GooglePart:
         others = (
             "cloudfunctions",
             "logging",
+            "pubsub",
+            "cloudscheduler",
             "compute",
             "sqladmin",
             "iam",

@@ -101,10 +101,13 @@ class Serving:
 
     def _allowed(self, service: Body, authorization: str) -> bool:
         """Whether the caller may invoke; the sandbox's own account, an owner of the project, always may."""
-        if service.get("invokerIamDisabled") or "allUsers" in self._invokers(service["name"]):
+        invokers = self._invokers(service["name"])
+        if service.get("invokerIamDisabled") or "allUsers" in invokers:
             return True
         claims = self._tokens.id_claims(authorization.removeprefix("Bearer ")) if authorization else None
-        return claims is not None and claims["aud"] in {service["uri"], *service.get("customAudiences", [])}
+        if claims is None or claims["aud"] not in {service["uri"], *service.get("customAudiences", [])}:
+            return False
+        return claims["email"] == self._tokens.email or f"serviceAccount:{claims['email']}" in invokers
 
     def _invokers(self, name: str) -> set[str]:
         bindings: list[dict[str, Any]] = self._state.policies.get(name, {}).get("bindings", [])
