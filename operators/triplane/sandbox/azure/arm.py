@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from inspect import isawaitable
 from typing import Any
 
 import jwt
@@ -90,6 +92,7 @@ class ResourceManager:
             return web.json_response({"value": self._list(target)})
         if target.shape == "action":
             return await self._act(target, request)
+        self._check_match(target, request.headers.get("If-Match", "*"))
         if request.method in ("PUT", "PATCH"):
             body = await _json(request)
             return self._write(request.method, target, body, version or "")
@@ -122,9 +125,21 @@ class ResourceManager:
             )
         raise not_found(target.kind, target.name, target.group or "")
 
+    def _check_match(self, target: Target, wanted: str) -> None:
+        resource = self._world.get(target.id)
+        if wanted != "*" and (resource is None or wanted != _etag(resource)):
+            raise ArmError(
+                412,
+                "PreconditionFailed",
+                f"The condition '{wanted}' in the If-Match header was not satisfied for '{target.name}'.",
+            )
+
     def _read(self, target: Target, *, head: bool) -> web.Response:
         resource = self._existing(target)
-        return web.Response(status=204) if head else web.json_response(shown(self._world, resource))
+        headers = {"ETag": _etag(resource)}
+        if head:
+            return web.Response(status=204, headers=headers)
+        return web.json_response(shown(self._world, resource), headers=headers)
 
     def _list(self, target: Target) -> list[Resource]:
         scope = _owner(re.split(r"/providers/[^/]+$", target.id)[0])
@@ -147,6 +162,8 @@ class ResourceManager:
             raise not_found(target.kind, target.name, target.group or "")
         body = await _json(request) if request.can_read_body else {}
         answer = action(self._world, target, self._contract.clean_action(target, body))
+        if isawaitable(answer):
+            answer = await answer
         if isinstance(answer, Operation):
             answer.error = self._faults.operation("POST", f"{target.id}/{target.action}")
             headers = _headers(target, answer, request.query["api-version"], "Location")
@@ -220,7 +237,7 @@ class ResourceManager:
         if kind.stateful and not target.kind.startswith("Microsoft.Web/"):
             resource["properties"]["provisioningState"] = "Succeeded"
         self._world.put(target.id, resource)
-        created = before is None and not target.kind.startswith("Microsoft.Web/")
+        created = before is None and not target.kind.startswith(("Microsoft.Web/", "Microsoft.EventHub/"))
         return web.json_response(shown(self._world, resource), status=201 if created else 200)
 
     def _write_later(
@@ -261,6 +278,7 @@ class ResourceManager:
             return web.Response(status=204)
         error = self._faults.operation("DELETE", target.id)
         kind = KINDS[target.kind.lower()]
+        kind.keep(self._world, target)
         if kind.delete == "sync":
             if error:
                 raise error
@@ -296,6 +314,11 @@ class ResourceManager:
             raise operation.error
         resource = self._world.get(operation.resource)
         return web.json_response(shown(self._world, resource)) if resource else web.Response(status=200)
+
+
+def _etag(resource: Mapping[str, Any]) -> str:
+    """Another one for any other content."""
+    return f'"{hashlib.sha256(json.dumps(resource, sort_keys=True).encode()).hexdigest()[:16]}"'
 
 
 def _owner(identity: str) -> str:

@@ -18,7 +18,7 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-FORMAT = 4
+FORMAT = 5
 Type = str | dict[str, Any]
 
 SDKS = {
@@ -32,6 +32,8 @@ SDKS = {
     "containerapps": "azure.mgmt.appcontainers",
     "postgresql": "azure.mgmt.postgresqlflexibleservers",
     "msi": "azure.mgmt.msi.v2024_11_30",
+    "logic": "azure.mgmt.logic",
+    "eventhub": "azure.mgmt.eventhub",
 }
 DISTRIBUTIONS = (
     "azure-mgmt-resource",
@@ -44,6 +46,8 @@ DISTRIBUTIONS = (
     "azure-mgmt-appcontainers",
     "azure-mgmt-postgresqlflexibleservers",
     "azure-mgmt-msi",
+    "azure-mgmt-logic",
+    "azure-mgmt-eventhub",
 )
 
 # resource type -> SDK, model of PUT, model of PATCH
@@ -82,6 +86,10 @@ BODIES = {
     "Microsoft.DBforPostgreSQL/flexibleServers": ("postgresql", "Server", "ServerForPatch"),
     "Microsoft.DBforPostgreSQL/flexibleServers/databases": ("postgresql", "Database", None),
     "Microsoft.DBforPostgreSQL/flexibleServers/firewallRules": ("postgresql", "FirewallRule", None),
+    "Microsoft.Logic/workflows": ("logic", "Workflow", "Workflow"),
+    "Microsoft.EventHub/namespaces": ("eventhub", "EHNamespace", "EHNamespace"),
+    "Microsoft.EventHub/namespaces/eventhubs": ("eventhub", "Eventhub", None),
+    "Microsoft.EventHub/namespaces/eventhubs/consumergroups": ("eventhub", "ConsumerGroup", None),
     "Microsoft.ManagedIdentity/userAssignedIdentities": ("msi", "Identity", "IdentityUpdate"),
 }
 
@@ -92,18 +100,19 @@ ACTION_BODIES = {
     "Microsoft.Web/sites/slots/slotsswap": ("web", "CsmSlotEntity"),
 }
 # SDKs whose enumerations are checked; the others' grow faster than the SDKs do.
-ENUMS = frozenset({"web", "containerapps"})
+ENUMS = frozenset({"web", "containerapps", "eventhub"})
 
 # Versions that other well-known clients of a namespace send, beside the SDK's own.
 OTHER_API_VERSIONS = {
     "microsoft.storage": ["2023-01-01", "2023-05-01", "2021-01-01"],
+    "microsoft.eventhub": ["2024-01-01"],
     "microsoft.resources": ["2021-04-01", "2022-09-01", "2024-03-01"],
 }
 
 _BUILDER = re.compile(r"^def build_\w+_request\(", re.M)
 _URL = re.compile(r'_url = (?:kwargs\.pop\(\s*"template_url",\s*)?\(?\s*"(/[^"]+)"')
-_VERSION = re.compile(r'_params\.pop\("api-version", "([^"]+)"\)')
-_METHOD = re.compile(r'HttpRequest\(method="([A-Z]+)"')
+_VERSION = re.compile(r"""(?:_params|kwargs)\.pop\(["']api[-_]version["'], "([^"]+)"\)""")
+_METHOD = re.compile(r'HttpRequest\(\s*method="([A-Z]+)"')
 _WANTED = re.compile(
     r"^/subscriptions/\{subscriptionId\}/resourcegroups(/\{resourceGroupName\})?$"
     r"|/providers/(" + "|".join(re.escape(name) for name in BODIES) + r")(/|$)",

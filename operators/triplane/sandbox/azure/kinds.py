@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from triplane.sandbox.azure import container_apps, sites
+from triplane.sandbox.azure import container_apps, event_hubs, logic, sites
 from triplane.sandbox.azure.errors import ArmError
 from triplane.sandbox.azure.schema import Target
 from triplane.sandbox.azure.world import Resource, World, now
@@ -20,6 +20,7 @@ Fill = Callable[[World, Target, Resource, Resource | None], None]
 Action = Callable[[World, Target, Mapping[str, Any]], Any]
 Fails = Callable[[World, str], ArmError | None]
 Done = Callable[[World, str, ArmError | None], None]
+Keep = Callable[[World, Target], None]
 
 
 def _nothing(world: World, target: Target, resource: Resource, before: Resource | None) -> None:
@@ -33,7 +34,7 @@ class Kind:
     ``sync``: at once. ``operation``: with the resource and an operation to poll. ``location``: with nothing but
     where the result will be. ``accepted``: with nothing but an operation. ``fill`` checks the resource and adds
     what the service computes. ``working`` is the state while an operation runs, ``fails`` says what it will end with,
-    ``done`` is called at its end.
+    ``done`` is called at its end. ``keep`` refuses a deletion.
     """
 
     put: Style = "sync"
@@ -43,6 +44,7 @@ class Kind:
     working: str = ""
     fails: Fails = lambda world, identity: None
     done: Done = lambda world, identity, error: None
+    keep: Keep = lambda world, target: None
 
 
 def _network(world: World, target: Target, resource: Resource, before: Resource | None) -> None:
@@ -205,6 +207,12 @@ KINDS: dict[str, Kind] = {
     "microsoft.dbforpostgresql/flexibleservers": Kind(put="accepted", delete="operation", fill=_postgresql),
     "microsoft.dbforpostgresql/flexibleservers/databases": Kind(put="accepted", delete="operation"),
     "microsoft.dbforpostgresql/flexibleservers/firewallrules": Kind(put="accepted", delete="operation"),
+    "microsoft.logic/workflows": Kind(fill=logic.fill),
+    "microsoft.eventhub/namespaces": Kind(put="operation", delete="location", fill=event_hubs.fill_namespace),
+    "microsoft.eventhub/namespaces/eventhubs": Kind(fill=event_hubs.fill_hub, stateful=False),
+    "microsoft.eventhub/namespaces/eventhubs/consumergroups": Kind(
+        fill=event_hubs.fill_group, keep=event_hubs.keep_group, stateful=False
+    ),
     "microsoft.managedidentity/userassignedidentities": Kind(fill=_identity, stateful=False),
 }
 
@@ -305,6 +313,7 @@ ACTIONS: dict[tuple[str, str], Action] = {
         for verb, state in (("restart", "Running"), ("start", "Running"), ("stop", "Stopped"))
     },
     ("microsoft.web/sites", "syncfunctiontriggers"): lambda world, target, body: None,
+    **{("microsoft.logic/workflows", verb): logic.switch(verb) for verb in logic.STATES},
     ("microsoft.app/containerapps", "listsecrets"): container_apps.list_secrets,
     **{
         ("microsoft.app/containerapps/revisions", verb): container_apps.switch(verb)

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from aiohttp import web
+from yarl import URL
 
 from triplane.sandbox.azure import images, sites, slots
 from triplane.sandbox.azure.apps import (
@@ -63,26 +64,34 @@ class Sites:
 
     async def serve(self, name: str, request: web.Request) -> web.Response:
         """Runs the function that the request is for. Raises ArmError."""
+        body = await request.read()
+        return await self.call(name, request.method, request.url, dict(request.headers), body)
+
+    async def call(
+        self, name: str, method: str, url: URL, given: Mapping[str, str], body: bytes
+    ) -> web.Response:
+        """The answer of the function that serves ``url``. Raises ArmError."""
         site = self._site(name)
         if site["properties"]["state"] != "Running":
             raise ArmError(403, "SiteDisabled", "This web app is stopped.")
         app = self._apps.get(name)
         if image := self._image(site):
             return self._contained(image)
-        if request.path == "/":
+        if url.path == "/":
             return web.Response(text="Your Functions app is up and running", content_type="text/html")
-        found = route(app, request.method, request.path)
+        found = route(app, method, url.path)
         if found is None or app.active is None:
             raise ArmError(404, "NotFound", "")
         function, parameters = found
-        self._authorize(site, app.functions[function]["auth"], request)
+        key = {name.lower(): value for name, value in given.items()}.get("x-functions-key")
+        self._authorize(site, app.functions[function]["auth"], key or url.query.get("code") or "")
         message = {
-            "method": request.method,
-            "url": str(request.url),
-            "headers": dict(request.headers),
-            "params": dict(request.query),
+            "method": method,
+            "url": str(url),
+            "headers": dict(given),
+            "params": dict(url.query),
             "route_params": parameters,
-            "body": encode(await request.read()),
+            "body": encode(body),
         }
         try:
             answer = await self._apps.call(app, function, self.settings(site), message)
@@ -179,8 +188,7 @@ class Sites:
             raise ArmError(404, "NotFound", f"No web app '{name}'.")
         return site
 
-    def _authorize(self, site: Resource, level: str, request: web.Request) -> None:
-        given = request.headers.get("x-functions-key") or request.query.get("code") or ""
+    def _authorize(self, site: Resource, level: str, given: str) -> None:
         key = host_key(self._world, site["id"])
         if level != "anonymous" and not hmac.compare_digest(given.encode(), key.encode()):
             raise ArmError(401, "Unauthorized", "")

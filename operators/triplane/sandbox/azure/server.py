@@ -9,13 +9,16 @@ import json
 import logging
 import sys
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jwt
 from aiohttp import web
+from yarl import URL
 
 from triplane.sandbox import builds
+from triplane.sandbox.azure import logic
 from triplane.sandbox.azure.apps import Apps
 from triplane.sandbox.azure.arm import ResourceManager
 from triplane.sandbox.azure.container_apps import ContainerApps
@@ -54,7 +57,7 @@ class Server:
             "microsoft.web/sites/functions": self._sites.functions,
             "microsoft.web/sites/slots/functions": self._sites.functions,
         }
-        actions = {**tasks.actions(), **self._sites.actions()}
+        actions = {**tasks.actions(), **self._sites.actions(), **logic.actions(self._called)}
         self._arm = ResourceManager(world, contract, self._directory, self._faults, listers, actions)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
@@ -88,6 +91,16 @@ class Server:
         if host.endswith(CONTAINERS):
             return self._containers.serve(host, request)
         raise ArmError(404, "NotFound", f"The sandbox does not serve {host}.")
+
+    async def _called(self, method: str, url: URL, headers: Mapping[str, str], body: bytes) -> int:
+        """The status that a function app of the sandbox answers with, 0 where there is none."""
+        if not (url.host or "").endswith(SITES):
+            return 0
+        try:
+            answer = await self._sites.call((url.host or "").removesuffix(SITES), method, url, headers, body)
+        except ArmError as error:
+            return error.status
+        return answer.status
 
     async def _login(self, request: web.Request) -> web.Response:
         path = request.path.strip("/")
