@@ -261,4 +261,4 @@ def test_what_a_rest_api_refuses(status: int, kind: type[Exception]) -> None:
             return Answer()
 
     with pytest.raises(kind):
-        Api(Session(), "https://example.com").call("PUT", "x", {})
+        Api(Session(), "https://example.com", sleep=lambda seconds: None).call("PUT", "x", {})
