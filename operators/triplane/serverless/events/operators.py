@@ -13,7 +13,7 @@ from airflow.sdk import BaseOperator
 from triplane import settings
 from triplane.applying import Applying
 from triplane.core.digest import digest
-from triplane.core.errors import InputError, TerminalError
+from triplane.core.errors import InputError, StaleError, TerminalError
 from triplane.serverless.airflow import airflow_errors, redacted, resolved
 from triplane.serverless.events.targets import DEFAULT_CONNECTIONS, TARGETS, Place
 
@@ -261,6 +261,8 @@ class EventSourceApplyOperator(Applying, EventSourceOperator):
             now = target.observe(wanted)
             if now is None or (wrong := differing(wanted, now)):
                 raise DeployFailed(f"{'it is gone' if now is None else ', '.join(wrong)} not as applied")
+        except StaleError:
+            raise  # what somebody else has made meanwhile stays
         except TerminalError as error:
             self._put_back(context, target, wanted, previous, begin, str(error))
             raise
