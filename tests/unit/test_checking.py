@@ -16,7 +16,7 @@ from triplane.checking import CheckingOperator, Component, Seen, named
 from triplane.core.drift import finding
 from triplane.core.errors import InputError
 from triplane.serverless.drift_operators import ServerlessDriftBatchOperator
-from triplane.serverless.events import operators
+from triplane.serverless.events import targets
 from triplane.serverless.events.drift_operators import EventSourceDriftBatchOperator
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def test_a_function_whose_cluster_was_never_made(monkeypatch: pytest.MonkeyPatch
 
 
 def test_an_event_source_whose_function_was_never_made(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(operators.TARGETS, "cloud_scheduler", lambda place: gcp())
+    monkeypatch.setitem(targets.TARGETS, "cloud_scheduler", lambda place: gcp())
     one = {"target": "cloud_scheduler", "name": "n", "options": {"function": "${hook.name}"}, "scope": "s/g"}
     (found,) = EventSourceDriftBatchOperator(task_id="t", components=[one]).execute(CONTEXT)
     assert (found["state"], found["pending"]) == ("pending", "it was never deployed")
@@ -116,7 +116,7 @@ def test_an_event_source_whose_function_was_never_made(monkeypatch: pytest.Monke
 @pytest.mark.parametrize("kind", ["schedule", "stream"])
 def test_an_event_source_is_called_what_it_is(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     target: Any = gcp()
-    monkeypatch.setitem(operators.TARGETS, "cloud_scheduler", lambda place: target)
+    monkeypatch.setitem(targets.TARGETS, "cloud_scheduler", lambda place: target)
     tasks = Tasks(
         "cloud_scheduler", "n", {"function": "hook", "cron": "0 6 * * *"}, {"address": f"gcp/{kind}/nightly"}
     )
