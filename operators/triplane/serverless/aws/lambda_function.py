@@ -17,7 +17,7 @@ from triplane.serverless.aws import lambda_code as aws_lambda_code
 from triplane.serverless.aws import lambda_outside as aws_lambda_outside
 from triplane.serverless.aws import lambda_settings as aws_lambda_settings
 from triplane.serverless.aws import logs as aws_logs
-from triplane.serverless.aws.errors import code_of, errors, found, noting
+from triplane.serverless.aws.errors import code_of, errors, found
 from triplane.serverless.aws.lambda_settings import ALIAS, Stamp, stamp_of, versions_in
 from triplane.serverless.target import (
     Answer,
@@ -69,7 +69,6 @@ class AwsLambda:
         self._s3 = s3
         self._clock = clock
         self._role_since: dict[str, float] = {}
-        self._foreign: set[str] = set()
 
     def observe(self, name: str) -> Observed | None:
         """What ``live`` leads to (``3=90,4=10`` where its traffic is split, ``3`` the larger part or the older one).
@@ -96,7 +95,7 @@ class AwsLambda:
         settings = aws_lambda_settings.settings(desired)
         aws_lambda_code.check(desired)
         name, stamp = desired.name, Stamp(desired.config, desired.attempt)
-        with noting(self._foreign, name), errors(f"deploying {name}"):
+        with errors(f"deploying {name}"):
             latest = self._function(name)
             if latest is None:
                 if previous is not None:
@@ -123,7 +122,7 @@ class AwsLambda:
         if percent < 100 and not before:
             raise InputError(f"{name}: nothing serves that could have the rest of the traffic")
         wanted = aws_lambda_settings.shares(version, percent, before)
-        with noting(self._foreign, name), errors(f"moving {ALIAS} of {name}"):
+        with errors(f"moving {ALIAS} of {name}"):
             alias = self._alias(name)
             there = aws_lambda_settings.version_of(alias) if alias else ""
             known = {main_version(before), version}
@@ -153,13 +152,7 @@ class AwsLambda:
 
         ``$LATEST``, which serves nobody, gets the configuration of that version again, and its image. A package
         stays there until the next deployment sends its own. The new version stays, without traffic.
-
-        Where this target has seen that somebody else deploys, nothing is touched.
         """
-        if name in self._foreign:
-            log(f"{name}: what somebody else has deployed meanwhile stays")
-            there = self.observe(name)
-            return Ready(version=there.version if there else "")
         if previous is None:
             return self._remove(name, log)
         with errors(f"restoring {name}"):
