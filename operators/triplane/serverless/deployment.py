@@ -202,6 +202,8 @@ class Deployment:
 
 def wrong_with(answer: Answer, smoke: Smoke) -> str:
     """What is wrong with an answer, "" if nothing is. The body is not shown, it may hold secrets."""
+    if answer.status == 0 and answer.log:
+        return f"it did not answer: {answer.log[-1]}"
     if answer.status != smoke.status:
         return f"it answered {answer.status or 'nothing'}, not {smoke.status}"
     if smoke.contains and smoke.contains not in answer.body:

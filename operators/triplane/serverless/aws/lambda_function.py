@@ -38,7 +38,8 @@ ROLE_SECONDS: Final = 30.0
 
 
 class AwsLambda:
-    """Functions of one account and region; ``client`` is boto3's of ``lambda``, ``logs`` and ``s3`` theirs.
+    """Functions of one account and region; ``client`` is boto3's of ``lambda``, ``logs`` and ``s3`` theirs. ``asking``
+    makes one of ``lambda`` that waits only so many seconds for an answer, and asks once.
 
     Options: ``role`` (needed, ARN), ``handler`` and ``runtime`` (needed by a package), ``memory`` and
     ``ephemeral_storage`` in MiB, ``timeout`` in seconds, ``architecture`` (``x86_64``, ``arm64``), ``layers`` (version
@@ -62,11 +63,13 @@ class AwsLambda:
         *,
         logs: Any = None,
         s3: Any = None,
+        asking: Callable[[float], Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._logs = logs
         self._s3 = s3
+        self._asking = asking or (lambda seconds: client)
         self._clock = clock
         self._role_since: dict[str, float] = {}
 
@@ -176,20 +179,17 @@ class AwsLambda:
         return waiting or Ready(version=previous.version, details={"alias": ALIAS})
 
     def invoke(self, name: str, version: str, smoke: Smoke) -> Answer:
-        """Calls the version with the payload. An error in the function is 500, a version that cannot run 502.
-
-        How long it may take is up to the function's own ``timeout`` and the client's.
-        """
+        """Calls the version with the payload. An error in the function is 500, a version that cannot run 502."""
         from botocore.exceptions import ClientError, ReadTimeoutError
 
         payload = b"" if smoke.payload is None else json.dumps(smoke.payload).encode()
         with errors(f"asking {name}"):
             try:
-                answer = self._client.invoke(
+                answer = self._asking(smoke.timeout).invoke(
                     FunctionName=name, Qualifier=version, LogType="Tail", Payload=payload
                 )
             except ReadTimeoutError:
-                return Answer(status=0)
+                return Answer(status=0, log=(f"no answer in {smoke.timeout:g} s",))
             except ClientError as error:
                 if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 502:
                     return Answer(status=502, log=(str(error),))
