@@ -17,7 +17,7 @@ from tests.e2e.google_events import PLACE, Recorder, api, recorder, until
 from tests.e2e.google_lab import PROJECT, REGION, fault, send
 from triplane.sandbox.gcp.part import EMAIL
 from triplane.sandbox.runtime import Sandbox
-from triplane.serverless.events import targets
+from triplane.serverless import rest
 from triplane.serverless.google.pubsub import PubSub
 
 pytestmark = pytest.mark.usefixtures("cloud_env")
@@ -35,6 +35,7 @@ def tasks(
     hook: Recorder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cloud_env: Any
 ) -> Iterator[event_sources.Tasks]:
     event_sources.store(monkeypatch, tmp_path)
+    monkeypatch.setattr(rest, "FIRST_WAIT", 0.01)
     name = f"orders-{uuid.uuid4().hex[:8]}"
     for topic in (name, f"{name}-dead"):
         api("pubsub").call("PUT", f"{ROOT}/topics/{topic}", {})
