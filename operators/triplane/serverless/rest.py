@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -9,15 +11,35 @@ from triplane.core.errors import InputError, StaleError, TransientError
 from triplane.serverless.target import DeployFailed
 
 SECONDS = 60.0
+TRIES = 4
+"""So often a call is made that may be repeated."""
+FIRST_WAIT, LONGEST_WAIT = 0.5, 20.0
+"""Seconds; the wait doubles. A service that asks for a longer one is left to the task's retry."""
+_IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "PATCH", "DELETE"})
+_CONDITIONS = frozenset({"if-match", "if-none-match"})
+_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class Api:
-    """One API. ``session`` is that of requests, or google.auth's with credentials; ``token`` gives bearer tokens."""
+    """One API. ``session`` is that of requests, or google.auth's with credentials; ``token`` gives bearer tokens.
 
-    def __init__(self, session: Any, base: str, token: Callable[[], str] | None = None) -> None:
+    What fails for a moment is repeated here if that is safe: a call that the service has turned away (429), and
+    one that may have been done but does no harm twice. A ``POST`` is not, nor what depends on an ETag: there the
+    task's own retry looks first at what is there.
+    """
+
+    def __init__(
+        self,
+        session: Any,
+        base: str,
+        token: Callable[[], str] | None = None,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._session = session
         self._base = base.rstrip("/")
         self._token = token
+        self._sleep = sleep
 
     def get(self, path: str, **query: str) -> dict[str, Any] | None:
         """None if there is no such thing."""
@@ -38,25 +60,74 @@ class Api:
         :raises TransientError: a retry may help
         :raises StaleError: it was changed meanwhile
         :raises DeployFailed: it is refused
+        :raises InputError: the credentials are not accepted
         """
-        import requests
-
         given = dict(headers or {})
-        if self._token is not None:
-            given["Authorization"] = f"Bearer {self._token()}"
+        safe = verb in _IDEMPOTENT and not _CONDITIONS.intersection(name.lower() for name in given)
         url = f"{self._base}/{path.lstrip('/')}"
-        try:
-            with _google_errors(url):
-                answer = self._session.request(
-                    verb, url, json=body, params=dict(query or {}), headers=given, timeout=SECONDS
-                )
-        except requests.RequestException as error:
-            raise TransientError(f"{verb} {url}: {error}") from error
+        for number in range(TRIES):
+            last = number == TRIES - 1
+            try:
+                answer = self._send(verb, url, body, dict(query or {}), given)
+            except TransientError:
+                if last or not safe:
+                    raise
+                self._sleep(_pause(number))
+                continue
+            wait = _wait(answer, number, safe=safe, renews=self._token is not None)
+            if last or wait is None:
+                break
+            self._sleep(wait)
         if answer.status_code == 404 and missing_ok:
             return None
         if answer.status_code >= 400:
             raise _error(f"{verb} {path}", answer)
+        return _json(f"{verb} {path}", answer)
+
+    def _send(self, verb: str, url: str, body: Any, query: dict[str, str], headers: dict[str, str]) -> Any:
+        import requests
+
+        if self._token is not None:
+            headers = {**headers, "Authorization": f"Bearer {self._token()}"}
+        try:
+            with _google_errors(url):
+                return self._session.request(
+                    verb, url, json=body, params=query, headers=headers, timeout=SECONDS
+                )
+        except requests.RequestException as error:
+            raise TransientError(f"{verb} {url}: {error}") from error
+
+
+def _wait(answer: Any, number: int, *, safe: bool, renews: bool) -> float | None:
+    """Seconds until the call may be made again, None if it may not, or needs not be."""
+    status = answer.status_code
+    if status == 401 and renews and number == 0:
+        return 0.0
+    if status not in _PASSING or not (safe or status == 429):
+        return None
+    asked = _asked(answer)
+    if asked is None:
+        return _pause(number)
+    return asked if asked <= LONGEST_WAIT else None
+
+
+def _pause(number: int) -> float:
+    return float(FIRST_WAIT * 2**number * random.uniform(0.8, 1.2))
+
+
+def _asked(answer: Any) -> float | None:
+    """How long the service asks to wait; a date is left to our own wait."""
+    text = str(getattr(answer, "headers", {}).get("Retry-After") or "")
+    return float(text) if text.isdigit() else None
+
+
+def _json(doing: str, answer: Any) -> dict[str, Any]:
+    try:
         return dict(answer.json()) if answer.content else {}
+    except ValueError as error:
+        raise TransientError(
+            f"{doing}: {answer.status_code} without JSON: {str(answer.text)[:300]}"
+        ) from error
 
 
 class _google_errors:
@@ -82,6 +153,8 @@ def _error(doing: str, answer: Any) -> Exception:
     except (ValueError, KeyError, TypeError, AttributeError):
         said = str(answer.text)[:300]
     message = f"{doing}: {status} {said}"
+    if status == 401:
+        return InputError(f"{message}; the cloud does not accept the connection's credentials: renew them")
     if status == 412 or (status == 409 and "ABORTED" in said):
         return StaleError(f"{message}; plan again")
     if status in (408, 409, 425, 429) or status >= 500:

@@ -79,6 +79,10 @@ def test_a_try_that_was_cut_off_goes_on_from_between() -> None:
     check_observed(approved, shall, found(enabled=False), before.settings)
     with pytest.raises(StaleError):
         check_observed(approved, shall, found(schedule="c", enabled=False), before.settings)
+    new = plan(ADDRESS, shall, None)
+    check_observed(new, shall, found(schedule="b", enabled=True), {})
+    with pytest.raises(StaleError):
+        check_observed(new, shall, found(schedule="c", enabled=True), {})
 
 
 def test_deleting() -> None:
@@ -261,4 +265,4 @@ def test_what_a_rest_api_refuses(status: int, kind: type[Exception]) -> None:
             return Answer()
 
     with pytest.raises(kind):
-        Api(Session(), "https://example.com").call("PUT", "x", {})
+        Api(Session(), "https://example.com", sleep=lambda seconds: None).call("PUT", "x", {})

@@ -170,7 +170,10 @@ def check_observed(
     version = found.version if found else ""
     if version == approved.binds["observed"]:
         return
-    if begun is not None and (found is None or _between(found.settings, begun, wanted.settings)):
+    # What is made new may be on until a second call switches it off.
+    if begun is not None and (
+        found is None or _between(found.settings, begun or {"enabled": True}, wanted.settings)
+    ):
         return
     raise StaleError(
         f"{wanted.name}: it is {'as somebody has changed it' if found else 'gone'} since the plan; plan again"

@@ -55,6 +55,18 @@ def _cloud_scheduler(place: Place) -> EventSource:
     )
 
 
+def _pubsub(place: Place) -> EventSource:
+    from triplane.clouds import gcp
+    from triplane.serverless.google.pubsub import PubSub
+
+    return PubSub(
+        _google("pubsub", place),
+        _google("run", place),
+        project=place.project or gcp.project_id(place.conn_id),
+        region=place.need("region"),
+    )
+
+
 def _logic_apps(place: Place) -> EventSource:
     from triplane.clouds import azure
     from triplane.serverless.azure.logic_apps import LogicApps
@@ -90,11 +102,13 @@ TARGETS: dict[str, Callable[[Place], EventSource]] = {
     "eventbridge": _eventbridge,
     "kinesis": _kinesis,
     "cloud_scheduler": _cloud_scheduler,
+    "pubsub": _pubsub,
     "logic_apps": _logic_apps,
 }
 DEFAULT_CONNECTIONS = {
     "eventbridge": "aws_default",
     "kinesis": "aws_default",
     "cloud_scheduler": "google_cloud_default",
+    "pubsub": "google_cloud_default",
     "logic_apps": "azure_default",
 }

@@ -9,6 +9,7 @@ from typing import Any, Final
 from triplane.core.errors import InputError
 from triplane.serverless.events.schedules import COMMON, expression, one_target, retries
 from triplane.serverless.events.source import Done, Found, Options, Progress, Wanted, text_of
+from triplane.serverless.google.services import url_of
 from triplane.serverless.rest import Api
 from triplane.serverless.target import UNKNOWN, DeployFailed, Log, Unknown
 
@@ -24,6 +25,8 @@ _DEFAULTS: Final = {
 _ANSWER_ONLY: Final = frozenset(
     {"name", "state", "userUpdateTime", "lastAttemptTime", "scheduleTime", "status", "satisfiesPzs"}
 )
+BROKEN: Final = ("UPDATE_FAILED", "DISABLED")
+"""States of the service's own making: it may not run, and an update mends it."""
 DEADLINE = "180s"
 JSON = {"Content-Type": "application/json"}
 
@@ -45,7 +48,10 @@ class CloudScheduler:
             raise InputError(
                 f"{name}: Cloud Scheduler has no dead letters; call a Pub/Sub topic's URL instead"
             )
-        url = options["url"] if options.get("url") else self._service(name, options)
+        base = options["url"] if options.get("url") else self._service(options["function"])
+        url = base
+        if options.get("function") and not isinstance(base, Unknown):
+            url = f"{base}{options.get('path') or ''}"
         account = options.get("service_account") or ""
         return {
             "schedule": expression("cloud_scheduler", options),
@@ -53,22 +59,17 @@ class CloudScheduler:
             "calls": url,
             "method": "POST",
             "service_account": account,
-            "audience": url if account else "",
+            # Cloud Run takes tokens for the service's URL, without a path.
+            "audience": base if account else "",
             "payload": text_of(options.get("payload")),
             "retries": retries(name, options, MOST_RETRIES, 0),
             "enabled": options.get("enabled", True),
             "other": {},
         }
 
-    def _service(self, name: str, options: Options) -> Any:
+    def _service(self, function: Any) -> Any:
         """The URL of a Cloud Run service, ``UNKNOWN`` before it is deployed."""
-        function = options["function"]
-        if isinstance(function, Unknown):
-            return UNKNOWN
-        found = self._run.get(f"v2/{self._parent}/services/{function}")
-        if not found or not found.get("uri"):
-            return UNKNOWN
-        return f"{found['uri']}{options.get('path') or ''}"
+        return UNKNOWN if isinstance(function, Unknown) else url_of(self._run, self._parent, function)
 
     def observe(self, wanted: Wanted) -> Found | None:
         job = self._api.get(self._path(wanted))
@@ -166,6 +167,8 @@ def _settings(job: Mapping[str, Any]) -> dict[str, Any]:
         del rest["attemptDeadline"]
     retry = {key: value for key, value in retry.items() if _DEFAULTS.get(key) != value}
     other = {**rest, **http, **token, **retry, **({"headers": headers} if headers else {})}
+    if job.get("state") in BROKEN:
+        other["state"] = job["state"]
     return {**settings, "other": {key: str(value) for key, value in other.items()}}
 
 
