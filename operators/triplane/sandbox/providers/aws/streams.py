@@ -143,6 +143,7 @@ STREAM = Resource(
     delete=_delete_stream,
 )
 
+LARGEST = 262144
 NUMBERS = {
     "delay_seconds": "DelaySeconds",
     "max_message_size": "MaximumMessageSize",
@@ -159,7 +160,9 @@ SWITCHES = {
 
 
 def _attributes(state: State) -> dict[str, str]:
+    """The largest message is the provider's default: the cloud's own is another."""
     found = {key: state[name] for name, key in {**NUMBERS, **TEXTS, **SWITCHES}.items()}
+    found["MaximumMessageSize"] = found["MaximumMessageSize"] or LARGEST
     return {
         key: json.dumps(value) if isinstance(value, bool) else str(value)
         for key, value in found.items()
@@ -217,7 +220,7 @@ QUEUE = Resource(
         "fifo_queue": "optional bool replace",
         "id": "optional computed string",
         "kms_master_key_id": "optional string",
-        "max_message_size": "optional number default=262144",
+        "max_message_size": f"optional number default={LARGEST}",
         "message_retention_seconds": "optional number default=345600",
         "name": "optional computed string replace",
         "policy": "optional computed string json",
