@@ -53,6 +53,10 @@ class Tasks:
         change = self.plan(intent="destroy")
         return self._run(EventSourceDeleteOperator, {}, change=change)
 
+    def remove(self, change: Mapping[str, Any]) -> dict[str, Any]:
+        """Delete what ``change`` says; a retry does it again."""
+        return self._run(EventSourceDeleteOperator, {}, change=dict(change))
+
     def drift(self, **options: Any) -> dict[str, Any]:
         given = {**self._arguments(options)}
         batch = EventSourceDriftBatchOperator(task_id="drift", components=[given])

@@ -83,6 +83,8 @@ def test_a_person_recognises_the_tasks_of_a_cloud(parsed: Any, cloud: str) -> No
         "destroy.stack.network",
         "destroy.chart.query",
         "destroy.function.webhook",
+        "leftovers.plan",
+        "leftovers.delete",
         "record",
     } <= tasks
 
@@ -113,6 +115,15 @@ def test_nothing_is_applied_before_it_is_authorized(parsed: Any, cloud: str) -> 
         question = name.replace(".apply_again", ".approval")
         assert question in _downstream(tasks, name.replace(".apply_again", ".apply"))
         assert name in _downstream(tasks, question)
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
+def test_what_has_left_the_spec_is_asked_about_and_deleted_first(parsed: Any, cloud: str) -> None:
+    tasks = parsed["dags"][f"deploy_{cloud}"]
+    assert "change_set" in tasks["leftovers.plan"]["down"]
+    assert "leftovers.delete" in tasks["authorize"]["down"]
+    assert {"record", "destroy.function.webhook"} <= set(tasks["leftovers.delete"]["down"])
+    assert all("leftovers.delete" not in names for names in tasks["authorize"]["branches"].values())
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])

@@ -176,22 +176,29 @@ class Deployment:
 
     def _ask(self, version: str) -> None:
         """:raises DeployFailed: it does not answer as the smoke test wants"""
-        if self.smoke is None:
-            return
-        for again in range(SMOKES):
-            if again:
-                time.sleep(SMOKE_SECONDS)
-            answer = self.target.invoke(self.desired.name, version, self.smoke)
-            wrong = wrong_with(answer, self.smoke)
-            if not wrong:
-                self.log(f"{self.desired.name}: {version} answers the smoke test")
-                return
-        for line in answer.log[-LOG_LINES:]:
-            self.log(f"  | {line}")
-        raise DeployFailed(f"the smoke test of {version} failed: {wrong}")
+        if self.smoke is not None:
+            ask(self.target, self.desired.name, version, self.smoke, self.log)
 
     def _at(self, attempt: Attempt, phase: Phase, **changes: Any) -> Attempt:
         return replace(attempt, phase=phase, since=self.clock(), **changes)
+
+
+def ask(target: Target, name: str, version: str, smoke: Smoke, log: Log) -> Answer:
+    """What a version answers to its smoke test; it is asked a few times.
+
+    :raises DeployFailed: it does not answer as it should
+    """
+    for again in range(SMOKES):
+        if again:
+            time.sleep(SMOKE_SECONDS)
+        answer = target.invoke(name, version, smoke)
+        wrong = wrong_with(answer, smoke)
+        if not wrong:
+            log(f"{name}: {version} answers the smoke test")
+            return answer
+    for line in answer.log[-LOG_LINES:]:
+        log(f"  | {line}")
+    raise DeployFailed(f"the smoke test of {version} failed: {wrong}")
 
 
 def wrong_with(answer: Answer, smoke: Smoke) -> str:

@@ -22,7 +22,7 @@ from moto.sqs.models import sqs_backends
 
 from triplane.sandbox.aws_server.accounts import ACCOUNT
 
-WORK_SECONDS = 0.4
+WORK_SECONDS = 0.2
 DEFAULTS: dict[str, Any] = {
     "BatchSize": 100,
     "MaximumBatchingWindowInSeconds": 0,

@@ -132,23 +132,30 @@ class ServerlessOperator(BaseOperator):
         """What the task returns."""
         raise NotImplementedError
 
-    def connect(self) -> Target:
-        """The target, with a client for the connection. :raises InputError: its cluster is not known yet, say"""
-        from triplane.serverless.targets import connect
+    def connect(self, *, strict: bool = True) -> Target:
+        """The target, with a client for the connection; unless ``strict``, without a cluster that is not known yet.
 
-        place = self._place()
-        return connect(self.target, place._replace(cluster=self._cluster(strict=True)))
+        :raises InputError: its cluster is the output of a stack still to be applied
+        """
+        from triplane.serverless.target import UNKNOWN
+
+        cluster = self._cluster(strict=strict)
+        return self._connected(None if cluster is UNKNOWN else cluster)
 
     def look(self) -> tuple[Target, Observed | None]:
         """The target and what serves there: nothing where its cluster is the output of a stack still to be applied."""
         from triplane.serverless.target import UNKNOWN
-        from triplane.serverless.targets import connect
 
         cluster = self._cluster(strict=False)
         if cluster is UNKNOWN:
-            return connect(self.target, self._place()._replace(cluster=None)), None
-        target = connect(self.target, self._place()._replace(cluster=cluster))
+            return self._connected(None), None
+        target = self._connected(cluster)
         return target, target.observe(self.name)
+
+    def _connected(self, cluster: Any) -> Target:
+        from triplane.serverless.targets import connect
+
+        return connect(self.target, self._place()._replace(cluster=cluster))
 
     def _cluster(self, *, strict: bool) -> Any:
         written = {"cluster": self.options.get("cluster")}

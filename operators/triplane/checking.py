@@ -1,0 +1,146 @@
+"""What every operator that looks for drift in a batch of components shares."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
+
+from triplane import settings
+from triplane.core.errors import TriplaneError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from triplane.core.drift import Check, Finding
+
+WORKERS = 4
+
+
+class Seen(NamedTuple):
+    """What a look at a component has shown, see :func:`triplane.core.drift.judge`."""
+
+    findings: Sequence[Finding] = ()
+    pending: str = ""
+    noise: Sequence[str] = ()
+
+
+class Component:
+    """One component of a batch; ``operator`` is one of those that deploy it, and has its ``address`` and ``scope``."""
+
+    operator: Any
+
+    def __init__(self, task_id: str, arguments: dict[str, Any]) -> None:
+        self.operator = self.deployed_by(task_id, arguments)
+
+    def deployed_by(self, task_id: str, arguments: dict[str, Any]) -> BaseOperator:
+        """The operator, from one entry of ``components``."""
+        raise NotImplementedError
+
+    def look_up(self, stack: ExitStack) -> None:
+        """Get what only Airflow knows; what ``stack`` holds lasts until everything is checked."""
+        raise NotImplementedError
+
+    def look(self) -> Seen:
+        """Compare what was deployed with what is there. Runs in a thread that cannot ask Airflow."""
+        raise NotImplementedError
+
+
+class CheckingOperator(BaseOperator):
+    """Compare a batch of components with what was deployed, changing nothing.
+
+    Returns one entry for each, see :class:`triplane.core.drift.Check`. One that could not be checked is ``unknown``
+    with the reason; it does not keep the others from their answers.
+
+    :param components: what the subclass says, and for each ``ignore`` as for stacks (templated)
+    """
+
+    template_fields: Sequence[str] = ("components",)
+    component: type[Component]
+
+    def __init__(self, *, components: Sequence[Mapping[str, Any]], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.components = components
+        self.stopped = False
+
+    def execute(self, context: Context) -> list[dict[str, Any]]:
+        """Check them all. What needs Airflow is looked up first, here; the rest is done side by side."""
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ExitStack() as stack:
+            checks = [_One(self, dict(arguments), stack) for arguments in self.components]
+            with ThreadPoolExecutor(WORKERS) as pool:
+                results = list(pool.map(_One.run, checks))
+        if self.stopped:
+            raise AirflowFailException("stopped before everything was checked")
+        return [result.to_json() for result in results]
+
+    def on_kill(self) -> None:
+        """Begin nothing more; what is being read ends by itself."""
+        self.stopped = True
+
+
+class _One:
+    """The way of one component through a batch."""
+
+    def __init__(self, batch: CheckingOperator, arguments: dict[str, Any], stack: ExitStack) -> None:
+        self.batch = batch
+        self.ignore = arguments.pop("ignore", ())
+        self.component = batch.component(f"{batch.task_id}-check", arguments)
+        self.address = self.component.operator.address
+        self.memory = f"drift/{self.component.operator.scope}/{self.address}"
+        self.before: dict[str, Any] | None = None
+        self.error = ""
+        try:
+            self.before = named(self.memory)
+            self.component.look_up(stack)
+        except Exception as error:  # a connection that is missing or refused is this component's alone
+            self.error = _said(error)
+
+    def run(self) -> Check:
+        from triplane.core.drift import unknown
+
+        try:
+            if self.batch.stopped:
+                self.error = "stopped before it was checked"
+            if not self.error:
+                return self._judged(self.component.look())
+        except Exception as error:
+            self.error = _said(error)
+        said = settings.redactor()(self.error)
+        self.batch.log.error("%s: not checked: %s", self.address, said)
+        return unknown(self.address, said, self.before)
+
+    def _judged(self, seen: Seen) -> Check:
+        from triplane.core.drift import Ignore, judge, memory
+
+        rules = [Ignore.from_json(rule) for rule in self.ignore]
+        check = judge(
+            self.address,
+            seen.findings,
+            noise=seen.noise,
+            pending=seen.pending,
+            ignores=rules,
+            before=self.before,
+        )
+        settings.artifact_store().put_named(self.memory, json.dumps(memory(check)).encode())
+        for item in check.resources:
+            names = ", ".join(attribute["name"] for attribute in item["attributes"]) or item["action"]
+            self.batch.log.warning("%s: drifted: %s: %s", self.address, item["address"], names)
+        self.batch.log.info("%s: %s %s", self.address, check.state, check.pending)
+        return check
+
+
+def named(key: str) -> dict[str, Any] | None:
+    """What the artifact store keeps under a name."""
+    data = settings.artifact_store().get_named(key)
+    found: dict[str, Any] | None = None if data is None else json.loads(data)
+    return found
+
+
+def _said(error: Exception) -> str:
+    return str(error) if isinstance(error, TriplaneError) else f"{type(error).__name__}: {error}"
