@@ -24,7 +24,10 @@ def webhook(req: func.HttpRequest) -> func.HttpResponse:
 
 
 @app.event_hub_message_trigger(
-    arg_name="event", event_hub_name="events", connection="EVENTS", consumer_group="%EVENTS_CONSUMER_GROUP%"
+    arg_name="event",
+    connection="EVENTS",
+    event_hub_name="%EVENTS__eventHubName%",
+    consumer_group="%EVENTS__consumerGroup%",
 )
 def events(event: func.EventHubEvent) -> None:
     log.info("event of %d bytes", len(event.get_body()))
