@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import event_reads
 from progress import say
 
 from triplane.sandbox.runtime import Sandbox
@@ -40,9 +41,22 @@ def check_all(sandbox: Sandbox, rows: Sequence[Mapping[str, Any]], environment: 
     _agree("Lambda alias", _lambda_version(environment), found["aws", "function/webhook"])
     _agree("Cloud Run traffic", _cloud_run_revision(google, environment), found["gcp", "function/webhook"])
     _agree("function app", _azure_deployment(azure, environment), found["azure", "function/webhook"])
+    _events(google, azure, environment)
     say(
-        f"independent reads agree: {len(serials)} states, {len(digests['aws'])} images on 3 clouds, 3 functions"
+        f"independent reads agree: {len(serials)} states, {len(digests['aws'])} images on 3 clouds, "
+        "3 functions, 3 streams, 3 schedules"
     )
+
+
+def _events(google: Callable[..., Any], azure: tuple[Any, str], environment: str) -> None:
+    """Streams and schedules, by what they are and by what they do."""
+    name, topic = f"{PLATFORM}-{environment}-events", f"streaming-{environment}-events"
+    _agree("Kinesis", event_reads.kinesis(_aws, environment), ("Enabled", "logged"))
+    _agree("EventBridge", event_reads.eventbridge(_aws, environment), ("ENABLED", f"{name}:live"))
+    _agree("Pub/Sub", event_reads.pubsub(google, environment), (topic, "/cgi-bin/events"))
+    _agree("Cloud Scheduler", event_reads.cloud_scheduler(google, environment), ("ENABLED", {}))
+    _agree("Event Hubs", event_reads.event_hubs(azure, environment), ("events", name))
+    _agree("Logic Apps", event_reads.logic_apps(azure, environment), ("Enabled", ["Succeeded"]))
 
 
 def damage(environment: str) -> None:
@@ -54,9 +68,9 @@ def damage(environment: str) -> None:
     say(f"the tag `environment` of {vpc} is `changed-by-hand` now")
 
 
-def _agree(what: str, read: Any, reported: Any) -> None:
-    if read != reported:
-        raise Disagreement(f"{what}: read {read!r}, reported {reported!r}")
+def _agree(what: str, read: Any, expected: Any) -> None:
+    if read != expected:
+        raise Disagreement(f"{what}: read {read!r}, expected {expected!r}")
 
 
 def _key(environment: str, stack: str) -> str:
@@ -86,7 +100,8 @@ def _lambda_version(environment: str) -> str:
     return str(alias["FunctionVersion"])
 
 
-def _google() -> Callable[[str], Any]:
+def _google() -> Callable[..., Any]:
+    """Gets a URL, or posts to it."""
     from google.auth.transport.requests import AuthorizedSession
     from google.oauth2 import service_account
 
@@ -95,22 +110,22 @@ def _google() -> Callable[[str], Any]:
     info = json.loads(extra["keyfile_dict"])
     session = AuthorizedSession(service_account.Credentials.from_service_account_info(info, scopes=scopes))
 
-    def get(url: str) -> Any:
-        answer = session.get(url)
+    def call(url: str, body: Any = None) -> Any:
+        answer = session.get(url) if body is None else session.post(url, json=body)
         answer.raise_for_status()
         return answer.json()
 
-    return get
+    return call
 
 
-def _google_serial(get: Callable[[str], Any], environment: str, stack: str) -> int:
+def _google_serial(get: Callable[..., Any], environment: str, stack: str) -> int:
     name = f"{_key(environment, stack)}/default.tfstate".replace("/", "%2F")
     return int(
         get(f"https://storage.googleapis.com/storage/v1/b/streaming-tfstate/o/{name}?alt=media")["serial"]
     )
 
 
-def _cloud_run_revision(get: Callable[[str], Any], environment: str) -> str:
+def _cloud_run_revision(get: Callable[..., Any], environment: str) -> str:
     service = f"projects/triplane-sandbox/locations/europe-west1/services/{PLATFORM}-{environment}-webhook"
     found = get(f"https://run.googleapis.com/v2/{service}")
     serving = [item for item in found["trafficStatuses"] if item.get("percent")]

@@ -218,7 +218,11 @@ def damage_azure_cluster(stack: Stack) -> dict[str, str]:
 
 
 DAMAGE_CLUSTER = {"aws": damage_aws_cluster, "gcp": damage_gcp_cluster, "azure": damage_azure_cluster}
-ROLE = {"aws": "webhook_role_arn", "gcp": "webhook_service_account", "azure": "identity_id"}
+OUTPUTS = {
+    "aws": {"webhook_role_arn", "stream_arn", "dead_letter_arn", "scheduler_role_arn"},
+    "gcp": {"webhook_service_account", "topic", "dead_letter_topic"},
+    "azure": {"identity_id", "event_hub_id"},
+}
 
 
 @pytest.mark.parametrize("cloud", sorted(CONNECTIONS))
@@ -229,7 +233,7 @@ def test_cluster(cloud: str, open_stack: Callable[[str, str], Stack]) -> None:
     stack.set(size="small", database_password=PASSWORD, **network.outputs())
     stack.apply()
     assert stack.plan() == NOTHING
-    assert set(stack.outputs()) == {"name", "bucket", "database_endpoint", ROLE[cloud]}
+    assert set(stack.outputs()) == {"name", "bucket", "database_endpoint", *OUTPUTS[cloud]}
     assert all(stack.outputs().values())
 
     expected = DAMAGE_CLUSTER[cloud](stack)

@@ -32,7 +32,7 @@ def pending(installation: Installation, deployed: str) -> str:
 
 def test_everything_is_deployed_everywhere(installation: Installation, deployed: str) -> None:
     rows = installation.rows(deployed)
-    assert len(rows) == 15
+    assert len(rows) == 22
     assert {row["state"] for row in rows.values()} == {"deployed"}
     for cloud in ("aws", "gcp", "azure"):
         assert installation.task("deploy", deployed, f"apply.{cloud}")["state"] == "success"

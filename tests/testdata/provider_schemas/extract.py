@@ -19,11 +19,14 @@ RESOURCES = {
         "route",
         "s3-bucket",
         "iam-role",
+        "iam-role-policy",
         "iam-role-policy-attachment",
         "eks-cluster",
         "eks-node-group",
         "db-subnet-group",
         "db-instance",
+        "kinesis-stream",
+        "sqs-queue",
     ),
     "google": (
         "compute-network",
@@ -32,6 +35,7 @@ RESOURCES = {
         "service-account",
         "container-cluster",
         "sql-database-instance",
+        "pubsub-topic",
     ),
     "azurerm": (
         "virtual-network",
@@ -41,6 +45,8 @@ RESOURCES = {
         "user-assigned-identity",
         "kubernetes-cluster",
         "postgresql-flexible-server",
+        "eventhub-namespace",
+        "eventhub",
     ),
 }
 FIELD = re.compile(

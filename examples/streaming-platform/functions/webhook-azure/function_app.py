@@ -23,6 +23,22 @@ def webhook(req: func.HttpRequest) -> func.HttpResponse:
     return _answer(202, {"received": len(data)})
 
 
+@app.event_hub_message_trigger(
+    arg_name="event",
+    connection="EVENTS",
+    event_hub_name="%EVENTS__eventHubName%",
+    consumer_group="%EVENTS__consumerGroup%",
+)
+def events(event: func.EventHubEvent) -> None:
+    log.info("event of %d bytes", len(event.get_body()))
+
+
+@app.route(route="heartbeat", methods=["POST"])
+def heartbeat(req: func.HttpRequest) -> func.HttpResponse:
+    log.info("called by the schedule")
+    return _answer(200, {"status": "ok"})
+
+
 @app.route(route="healthz", methods=["GET"])
 def healthz(req: func.HttpRequest) -> func.HttpResponse:
     return _answer(200, {"status": "ok"})

@@ -54,8 +54,10 @@ resource "aws_iam_role" "webhook" {
 }
 
 resource "aws_iam_role_policy_attachment" "webhook" {
+  for_each = toset(["AWSLambdaBasicExecutionRole", "AWSLambdaKinesisExecutionRole"])
+
   role       = aws_iam_role.webhook.name
-  policy_arn = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
+  policy_arn = "arn:aws:iam::aws:policy/service-role/${each.value}"
 }
 
 resource "aws_eks_cluster" "main" {

@@ -73,3 +73,19 @@ resource "azurerm_postgresql_flexible_server" "main" {
   administrator_password = var.database_password
   tags                   = local.tags
 }
+
+resource "azurerm_eventhub_namespace" "main" {
+  name                = local.name
+  resource_group_name = var.resource_group
+  location            = var.location
+  sku                 = "Standard"
+  capacity            = var.size == "large" ? 4 : 1
+  tags                = local.tags
+}
+
+resource "azurerm_eventhub" "events" {
+  name              = "events"
+  namespace_id      = azurerm_eventhub_namespace.main.id
+  partition_count   = 4
+  message_retention = 1
+}

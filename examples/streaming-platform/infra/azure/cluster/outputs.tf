@@ -17,3 +17,8 @@ output "database_endpoint" {
   description = "Host of the database."
   value       = azurerm_postgresql_flexible_server.main.fqdn
 }
+
+output "event_hub_id" {
+  description = "Event hub of events."
+  value       = azurerm_eventhub.events.id
+}

@@ -74,3 +74,15 @@ resource "google_sql_database_instance" "main" {
     }
   }
 }
+
+resource "google_pubsub_topic" "events" {
+  name   = "${local.name}-events"
+  labels = local.labels
+}
+
+# Takes what no function could take.
+resource "google_pubsub_topic" "dead_letters" {
+  name                       = "${local.name}-dead-letters"
+  message_retention_duration = "${14 * 24 * 3600}s"
+  labels                     = local.labels
+}

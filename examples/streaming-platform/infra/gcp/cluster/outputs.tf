@@ -17,3 +17,13 @@ output "database_endpoint" {
   description = "Connection name of the database, as the Cloud SQL connectors take it."
   value       = google_sql_database_instance.main.connection_name
 }
+
+output "topic" {
+  description = "Topic of events."
+  value       = google_pubsub_topic.events.id
+}
+
+output "dead_letter_topic" {
+  description = "Topic for events that no function could take."
+  value       = google_pubsub_topic.dead_letters.id
+}

@@ -1,4 +1,4 @@
-"""AWS requests: Signature Version 4 and the query, JSON and REST-XML protocols."""
+"""AWS requests: Signature Version 4 and the query, JSON, REST-JSON and REST-XML protocols."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ from triplane.sandbox.providers.http import Reply, Request, send
 from triplane.sandbox.providers.schema import CloudError, NotFound, State
 
 GLOBAL = {"iam": ("iam.amazonaws.com", "us-east-1")}
+JSON_TARGETS = {"kinesis": ("Kinesis_20131202", "1.1"), "sqs": ("AmazonSQS", "1.0")}
+MISSING = ("NotFound", "NoSuch", "NonExistent", "DoesNotExist")
 VERSIONS = {"ec2": "2016-11-15", "iam": "2010-05-08", "rds": "2014-10-31"}
 
 
@@ -41,6 +43,13 @@ class Aws:
         """Call a REST-JSON API."""
         data = json.dumps(body).encode() if body is not None else b""
         return self._send(service, method, path, {}, data, {"content-type": "application/json"}).json()
+
+    def act(self, service: str, action: str, **parameters: Any) -> Any:
+        """Call an API of the JSON protocol, whose actions are in a header; None is left out."""
+        target, version = JSON_TARGETS[service]
+        headers = {"content-type": f"application/x-amz-json-{version}", "x-amz-target": f"{target}.{action}"}
+        body = {name: value for name, value in parameters.items() if value is not None}
+        return self._send(service, "POST", "/", {}, json.dumps(body).encode(), headers).json()
 
     def s3(self, method: str, path: str, query: Mapping[str, str] = {}, body: bytes = b"") -> Reply:
         """Call S3, path style."""
@@ -67,7 +76,7 @@ class Aws:
         try:
             return send(Request(method=method, host=host, path=url, headers=signed, body=body), _explain)
         except CloudError as error:
-            if "NotFound" in str(error) or "NoSuch" in str(error):
+            if any(word in str(error) for word in MISSING):
                 raise NotFound(str(error)) from error
             raise
 

@@ -1,4 +1,4 @@
-"""IAM roles and the policies attached to them."""
+"""IAM roles, their own policies and those attached to them."""
 
 from __future__ import annotations
 
@@ -91,6 +91,35 @@ ROLE = Resource(
     read=_read_role,
     update=_update_role,
     delete=_delete_role,
+)
+
+
+def _put_policy(cloud: Aws, plan: State) -> str:
+    role, name = plan["role"], plan["name"]
+    cloud.query("iam", "PutRolePolicy", RoleName=role, PolicyName=name, PolicyDocument=plan["policy"])
+    return f"{role}:{name}"
+
+
+def _read_policy(cloud: Aws, state: State) -> State:
+    role, _, name = state["id"].partition(":")
+    found = cloud.query("iam", "GetRolePolicy", RoleName=role, PolicyName=name)
+    return {"name": name, "policy": unquote(text(found, ".//PolicyDocument")), "role": role}
+
+
+ROLE_POLICY = Resource(
+    name="iam_role_policy",
+    lines={
+        "id": "optional computed string",
+        "name": "optional computed string replace",
+        "policy": "required string json",
+        "role": "required string replace",
+    },
+    create=_put_policy,
+    read=_read_policy,
+    update=lambda cloud, before, after: void(_put_policy(cloud, after)),
+    delete=lambda cloud, state: void(
+        cloud.query("iam", "DeleteRolePolicy", RoleName=state["role"], PolicyName=state["name"])
+    ),
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from triplane.sandbox.providers.azurerm.client import Azure, connect
 from triplane.sandbox.providers.azurerm.cluster import KUBERNETES_CLUSTER
 from triplane.sandbox.providers.azurerm.data import POSTGRESQL_SERVER, STORAGE_ACCOUNT
+from triplane.sandbox.providers.azurerm.event_hubs import HUB, NAMESPACE
 from triplane.sandbox.providers.azurerm.identity import USER_ASSIGNED_IDENTITY
 from triplane.sandbox.providers.azurerm.network import SUBNET, VIRTUAL_NETWORK
 from triplane.sandbox.providers.schema import Block, Body, Provider
@@ -28,6 +29,8 @@ PROVIDER: Provider[Azure] = Provider(
         USER_ASSIGNED_IDENTITY,
         KUBERNETES_CLUSTER,
         POSTGRESQL_SERVER,
+        NAMESPACE,
+        HUB,
     ),
     connect=connect,
 )

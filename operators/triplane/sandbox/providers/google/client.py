@@ -18,6 +18,7 @@ ROOTS = {
     "compute": "/compute/v1/",
     "container": "/v1/",
     "iam": "/v1/",
+    "pubsub": "/v1/",
     "sqladmin": "/sql/v1beta4/",
     "storage": "/storage/v1/",
 }

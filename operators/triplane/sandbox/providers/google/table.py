@@ -7,6 +7,7 @@ from triplane.sandbox.providers.google.cluster import CLUSTER
 from triplane.sandbox.providers.google.data import BUCKET, DATABASE
 from triplane.sandbox.providers.google.identity import SERVICE_ACCOUNT
 from triplane.sandbox.providers.google.network import NETWORK, SUBNETWORK
+from triplane.sandbox.providers.google.topics import TOPIC
 from triplane.sandbox.providers.schema import Body, Provider
 
 PROVIDER: Provider[Google] = Provider(
@@ -19,6 +20,6 @@ PROVIDER: Provider[Google] = Provider(
             "region": "optional string",
         }
     ),
-    resources=(NETWORK, SUBNETWORK, BUCKET, SERVICE_ACCOUNT, CLUSTER, DATABASE),
+    resources=(NETWORK, SUBNETWORK, BUCKET, SERVICE_ACCOUNT, CLUSTER, DATABASE, TOPIC),
     connect=connect,
 )
