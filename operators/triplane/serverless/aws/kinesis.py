@@ -206,7 +206,7 @@ class Kinesis:
     def _mapping(self, wanted: Wanted) -> Any:
         there = self._by_id(self._restored.get(wanted.name) or wanted.id)
         calls, stream = wanted.settings.get("calls"), wanted.settings.get("stream")
-        if there is not None or isinstance(calls, Unknown) or isinstance(stream, Unknown):
+        if there is not None or not isinstance(calls, str) or not isinstance(stream, str):
             return there
         return self._of(calls, stream)
 
