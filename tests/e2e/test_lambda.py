@@ -180,7 +180,8 @@ def test_canary(target: AwsLambda, client: Any, name: str, wanted: Wanted) -> No
 
 
 def test_a_canary_that_fails_goes_back(target: AwsLambda, name: str, wanted: Wanted) -> None:
-    deploy(target, wanted())
+    before = wanted(invokers=["s3.amazonaws.com"], url="aws_iam", reserved_concurrency=5)
+    deploy(target, before)
     asked: list[str] = []
     real = target.invoke
 
@@ -191,9 +192,10 @@ def test_a_canary_that_fails_goes_back(target: AwsLambda, name: str, wanted: Wan
 
     target.invoke = invoke  # type: ignore[method-assign]
     traffic = Traffic(strategy="canary", wait=0)
-    attempt = deploy(target, wanted(2), traffic=traffic, smoke=Smoke(contains="it"))
+    after = wanted(2, invokers=["sns.amazonaws.com"], url="public", reserved_concurrency=3)
+    attempt = deploy(target, after, traffic=traffic, smoke=Smoke(contains="it"))
     assert (attempt.serves, live(target, name).version) == ("1", "1")
-    assert target.observe(name).options["memory"] == 256  # type: ignore[union-attr]
+    assert difference(before, live(target, name)) == (), "with what is not part of a version"
 
 
 def test_an_update_that_fails_leaves_what_served(
