@@ -351,8 +351,7 @@ class EventSourceDeleteOperator(Applying, EventSourceOperator):
         found = target.observe(wanted)
         if approved:
             check_destroys(approved, self.name, found)
-        if found is not None:
-            self.until_done(lambda: target.delete(wanted), begin)
+        self.until_done(lambda: target.delete(wanted), begin)
         self.keep(wanted, None)
         return self.result("destroyed", "", begin)
 
