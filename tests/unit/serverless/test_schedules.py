@@ -234,7 +234,12 @@ def test_what_a_cloud_cannot_do(make: Any, options: dict[str, Any], message: str
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"), [("ThrottlingException", TransientError), ("AccessDeniedException", TerminalError)]
+    ("code", "kind"),
+    [
+        ("ThrottlingException", TransientError),
+        ("AccessDeniedException", TerminalError),
+        ("ConflictException", StaleError),
+    ],
 )
 def test_what_aws_refuses(code: str, kind: type[Exception]) -> None:
     client = Scheduler()
