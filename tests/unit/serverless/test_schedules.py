@@ -108,7 +108,6 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.schedules: dict[str, Any] = {}
-        self.tokens: list[str] = []
         self.fails = ""
 
     class exceptions:
@@ -127,9 +126,8 @@ class Scheduler:
             raise self.exceptions.ResourceNotFoundException
         return copy.deepcopy(self.schedules[Name])
 
-    def create_schedule(self, ClientToken: str, **body: Any) -> None:
+    def create_schedule(self, **body: Any) -> None:
         self._fail()
-        self.tokens.append(ClientToken)
         self.schedules[body["Name"]] = {**body, "Arn": "arn", "ActionAfterCompletion": "NONE"}
 
     update_schedule = create_schedule

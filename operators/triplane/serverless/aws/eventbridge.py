@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from triplane.core.digest import digest
 from triplane.core.errors import InputError, StaleError
 from triplane.serverless.aws.errors import code_of, errors
 from triplane.serverless.events.schedules import COMMON, expression, one_target, retries
@@ -106,13 +105,13 @@ class EventBridge:
         return Done()
 
     def _send(self, wanted: Wanted, body: Mapping[str, Any], *, new: bool) -> Progress:
+        """Without a token of ours: a run that is cleared after it was put back sends the same again, and means it."""
         from botocore.exceptions import ClientError
 
         call = self._client.create_schedule if new else self._client.update_schedule
-        token = digest([wanted.attempt, new, {key: str(value) for key, value in body.items()}])[7:39]
         with errors(f"configuring schedule {wanted.name}"):
             try:
-                call(**body, ClientToken=token)
+                call(**body)
             except self._client.exceptions.ValidationException as error:
                 if "assume the role" not in str(error):
                     raise
