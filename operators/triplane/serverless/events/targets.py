@@ -36,6 +36,14 @@ def _eventbridge(place: Place) -> EventSource:
     return EventBridge(client, region=place.region or client.meta.region_name)
 
 
+def _eventbridge_rules(place: Place) -> EventSource:
+    from triplane.clouds import aws
+    from triplane.serverless.aws.eventbridge_rules import EventBridgeRules
+
+    events, functions = (aws.client(each, place.conn_id, place.region) for each in ("events", "lambda"))
+    return EventBridgeRules(events, functions)
+
+
 def _kinesis(place: Place) -> EventSource:
     from triplane.clouds import aws
     from triplane.serverless.aws.kinesis import Kinesis
@@ -111,6 +119,7 @@ def _manager(place: Place) -> Api:
 
 TARGETS: dict[str, Callable[[Place], EventSource]] = {
     "eventbridge": _eventbridge,
+    "eventbridge_rules": _eventbridge_rules,
     "kinesis": _kinesis,
     "cloud_scheduler": _cloud_scheduler,
     "pubsub": _pubsub,
@@ -119,6 +128,7 @@ TARGETS: dict[str, Callable[[Place], EventSource]] = {
 }
 DEFAULT_CONNECTIONS = {
     "eventbridge": "aws_default",
+    "eventbridge_rules": "aws_default",
     "kinesis": "aws_default",
     "cloud_scheduler": "google_cloud_default",
     "pubsub": "google_cloud_default",
