@@ -17,7 +17,7 @@ from tests.e2e.google_lab import PARENT, PROJECT, REGION, fault, send
 from triplane.sandbox.gcp.part import EMAIL
 from triplane.sandbox.runtime import Sandbox
 from triplane.serverless import rest
-from triplane.serverless.events import operators
+from triplane.serverless.events import targets
 from triplane.serverless.google.cloud_scheduler import CloudScheduler
 
 pytestmark = pytest.mark.usefixtures("cloud_env")
@@ -134,7 +134,7 @@ def test_a_refused_creation_leaves_nothing(tasks: event_sources.Tasks, sandbox: 
 def test_a_cut_off_try_goes_on(tasks: event_sources.Tasks, monkeypatch: pytest.MonkeyPatch, how: str) -> None:
     broken = event_sources.BreakingApi(api("cloudscheduler"), how)
     target: Any = CloudScheduler(broken, api("run"), project=PROJECT, region=REGION)  # type: ignore[arg-type]
-    monkeypatch.setitem(operators.TARGETS, "cloud_scheduler", lambda place: target)
+    monkeypatch.setitem(targets.TARGETS, "cloud_scheduler", lambda place: target)
 
     def to_the_end(**options: Any) -> int:
         change, tries = tasks.plan(**options), 1

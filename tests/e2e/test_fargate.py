@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,7 +15,7 @@ from tests.e2e.serverless_steps import Breaking, drive
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, StaleError, TerminalError, TransientError
 from triplane.serverless.aws.fargate import Fargate
-from triplane.serverless.deployment import Attempt
+from triplane.serverless.deployment import Attempt, Deployment
 from triplane.serverless.target import (
     Desired,
     Observed,
@@ -261,14 +262,17 @@ def test_what_somebody_else_does_is_not_overwritten(
 ) -> None:
     deploy(target, wanted())
     observed = live(target, name)
-    mine = target.prepare(wanted("two"), observed, print)
+    mine = wanted("two")
+    attempt = Attempt(id=mine.attempt, previous=observed, since=time.time())
+    prepared, _ = Deployment(target=target, desired=mine).go_on(attempt)
     deploy(target, wanted("three"))
-    with pytest.raises(StaleError, match="somebody rolled out"):
-        target.shift(name, mine.version, 100, observed, print)  # type: ignore[union-attr]
-    assert target.restore(name, observed, print) == Ready(version=f"{name}:3")
+    found, _ = Deployment(target=target, desired=mine).go_on(prepared)
+    assert "somebody rolled out" in found.failed
+    kept = Attempt.from_json(json.loads(json.dumps(found.to_json())))
+    ended, _ = Deployment(target=target, desired=mine).go_on(kept)
+    assert (ended.phase, ended.serves) == ("ended", f"{name}:3")
     with pytest.raises(StaleError, match="serves by now"):
         target.prepare(wanted("two"), None, print)
-    assert target.restore(name, None, print) == Ready(version=f"{name}:3")
 
 
 def test_a_service_that_somebody_else_made_is_not_removed(

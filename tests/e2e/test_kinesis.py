@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 import uuid
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -190,7 +189,7 @@ def test_a_replacement_that_is_refused_half_way(
     settled(tasks.name)
     create, refused = Kinesis._create, "the account may make no more of them"
 
-    def fails(self: Any, body: Mapping[str, Any]) -> Any:
+    def fails(*args: Any) -> Any:
         monkeypatch.setattr(Kinesis, "_create", create)
         raise TerminalError(refused)
 

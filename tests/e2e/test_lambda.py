@@ -18,7 +18,7 @@ from triplane import settings
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, StaleError, TransientError
 from triplane.serverless.aws.lambda_function import AwsLambda
-from triplane.serverless.deployment import Attempt
+from triplane.serverless.deployment import SMOKES, Attempt
 from triplane.serverless.drift_operators import ServerlessDriftBatchOperator
 from triplane.serverless.operators import ServerlessDeployOperator, ServerlessPlanOperator
 from triplane.serverless.package import build
@@ -180,7 +180,8 @@ def test_canary(target: AwsLambda, client: Any, name: str, wanted: Wanted) -> No
 
 
 def test_a_canary_that_fails_goes_back(target: AwsLambda, name: str, wanted: Wanted) -> None:
-    deploy(target, wanted())
+    before = wanted(invokers=["s3.amazonaws.com"], url="aws_iam", reserved_concurrency=5)
+    deploy(target, before)
     asked: list[str] = []
     real = target.invoke
 
@@ -191,9 +192,10 @@ def test_a_canary_that_fails_goes_back(target: AwsLambda, name: str, wanted: Wan
 
     target.invoke = invoke  # type: ignore[method-assign]
     traffic = Traffic(strategy="canary", wait=0)
-    attempt = deploy(target, wanted(2), traffic=traffic, smoke=Smoke(contains="it"))
+    after = wanted(2, invokers=["sns.amazonaws.com"], url="public", reserved_concurrency=3)
+    attempt = deploy(target, after, traffic=traffic, smoke=Smoke(contains="it"))
     assert (attempt.serves, live(target, name).version) == ("1", "1")
-    assert target.observe(name).options["memory"] == 256  # type: ignore[union-attr]
+    assert difference(before, live(target, name)) == (), "with what is not part of a version"
 
 
 def test_an_update_that_fails_leaves_what_served(
@@ -222,6 +224,25 @@ def test_a_creation_that_fails_leaves_nothing(target: AwsLambda, name: str, want
     assert "InvalidSubnet" in attempt.failed
     assert attempt.serves == ""
     assert target.observe(name) is None
+
+
+def test_a_version_that_hangs_fails_its_smoke_test(target: AwsLambda, name: str, wanted: Wanted) -> None:
+    from triplane.clouds import aws
+
+    sent: list[str] = []
+
+    def asking(seconds: float) -> Any:
+        once = aws.client("lambda", "aws_default", REGION, patience=seconds)
+        once.meta.events.register("before-send", lambda request, **_: sent.append(request.url))
+        return once
+
+    deploy(target, wanted())
+    asked = AwsLambda(client_of("lambda"), logs=client_of("logs"), asking=asking)
+    hangs = "import time\ndef handler(event, context):\n    time.sleep(20)\n    return {}\n"
+    attempt = deploy(asked, wanted(2, hangs), smoke=Smoke(timeout=0.5))
+    assert attempt.failed == "the smoke test of 2 failed: it did not answer: no answer in 0.5 s"
+    assert attempt.serves == "1"
+    assert len(sent) == SMOKES, "boto3 repeats no call by itself"
 
 
 def test_a_function_that_somebody_else_made_is_not_removed(
@@ -265,8 +286,9 @@ def test_what_somebody_else_deploys_meanwhile_stays(
         return found
 
     target.prepare = prepare  # type: ignore[method-assign]
-    with pytest.raises(DeployFailed, match="somebody moved live to 1 meanwhile"):
-        drive(lambda: target, mine, observed)
+    attempt = drive(lambda: target, mine, observed)
+    assert "somebody moved live to 1 meanwhile" in attempt.failed
+    assert (attempt.foreign, attempt.serves) == (True, "1")
     assert live(target, name).version == "1"
 
 

@@ -44,7 +44,7 @@ def tool(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mon
             (folder / "tofu").write_text(script)
             (folder / "tofu").chmod(0o755)
         else:
-            pytest.skip("neither tofu nor terraform is on PATH")
+            pytest.fail("neither tofu nor terraform is on PATH; make setup installs it")
     monkeypatch.setenv("PATH", str(folder))
     return str(request.param)
 

@@ -20,9 +20,18 @@ def session(conn_id: str, region: str | None = None) -> Any:
     return _hook(conn_id, region).get_session(region_name=region)
 
 
-def client(service: str, conn_id: str, region: str | None = None) -> Any:
-    """A boto3 client of ``service`` with the connection's endpoint, retries and proxies."""
-    return _hook(conn_id, region, client_type=service).conn
+def client(service: str, conn_id: str, region: str | None = None, *, patience: float | None = None) -> Any:
+    """A boto3 client of ``service`` with the connection's endpoint, retries and proxies.
+
+    With ``patience`` it waits so many seconds for an answer, and asks only once.
+    """
+    hook = _hook(conn_id, region, client_type=service)
+    if patience is None:
+        return hook.conn
+    from botocore.config import Config
+
+    once = Config(read_timeout=patience, retries={"total_max_attempts": 1})
+    return hook.get_client_type(config=hook.config.merge(once))
 
 
 def terraform_credentials(conn_id: str, region: str | None = None) -> Credentials:

@@ -38,7 +38,7 @@ class Attempt:
     """How far a deployment is.
 
     ``previous`` is what served before it began, ``since`` when the phase began (seconds since the epoch), ``failed``
-    why it is taken back, ``serves`` what serves in the end.
+    why it is taken back, ``foreign`` that it is because somebody else deploys, ``serves`` what serves in the end.
     """
 
     id: str
@@ -48,6 +48,7 @@ class Attempt:
     version: str = ""
     step: int = 0
     failed: str = ""
+    foreign: bool = False
     serves: str = ""
     details: Mapping[str, str] = field(default_factory=dict)
 
@@ -91,9 +92,10 @@ class Deployment:
         try:
             return step(attempt)
         except TerminalError as error:
-            if isinstance(error, StaleError) and attempt.phase == "prepare":
+            foreign = isinstance(error, StaleError)
+            if foreign and attempt.phase == "prepare":
                 raise
-            return self.give_up(attempt, str(error)), None
+            return replace(self.give_up(attempt, str(error)), foreign=foreign), None
 
     def give_up(self, attempt: Attempt, reason: str) -> Attempt:
         """Take the deployment back, for ``reason``."""
@@ -148,6 +150,10 @@ class Deployment:
 
     def _restore(self, attempt: Attempt) -> tuple[Attempt, Waiting | None]:
         name, previous = self.desired.name, attempt.previous
+        if attempt.foreign:
+            self.log(f"{name}: what somebody else has deployed meanwhile stays")
+            there = self.target.observe(name)
+            return self._at(attempt, "ended", serves=there.version if there else ""), None
         progress: Progress = self.target.restore(name, previous, self.log)
         if isinstance(progress, Waiting):
             if self.clock() - attempt.since > self.limit:
@@ -203,6 +209,8 @@ def ask(target: Target, name: str, version: str, smoke: Smoke, log: Log) -> Answ
 
 def wrong_with(answer: Answer, smoke: Smoke) -> str:
     """What is wrong with an answer, "" if nothing is. The body is not shown, it may hold secrets."""
+    if answer.status == 0 and answer.log:
+        return f"it did not answer: {answer.log[-1]}"
     if answer.status != smoke.status:
         return f"it answered {answer.status or 'nothing'}, not {smoke.status}"
     if smoke.contains and smoke.contains not in answer.body:

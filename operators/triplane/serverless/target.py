@@ -168,7 +168,10 @@ class Target(Protocol):
         """
 
     def shift(self, name: str, version: str, percent: int, previous: Observed | None, log: Log) -> Progress:
-        """Give ``percent`` of the traffic to ``version`` and the rest to ``previous``."""
+        """Give ``percent`` of the traffic to ``version`` and the rest to ``previous``.
+
+        :raises StaleError: somebody else deploys meanwhile; it is not restored then, what is theirs stays
+        """
 
     def verify(self, desired: Desired, version: str) -> None:
         """Reads back that ``version`` has all traffic and runs what it shall; raises ``DeployFailed``."""

@@ -38,10 +38,15 @@ def _lambda(place: Place) -> Target:
     from triplane.clouds import aws
     from triplane.serverless.aws.lambda_function import AwsLambda
 
-    def client(service: str) -> Any:
-        return aws.client(service, place.conn_id, place.region)
+    def client(service: str, patience: float | None = None) -> Any:
+        return aws.client(service, place.conn_id, place.region, patience=patience)
 
-    return AwsLambda(client("lambda"), logs=client("logs"), s3=client("s3"))
+    return AwsLambda(
+        client("lambda"),
+        logs=client("logs"),
+        s3=client("s3"),
+        asking=lambda seconds: client("lambda", seconds),
+    )
 
 
 def _fargate(place: Place) -> Target:

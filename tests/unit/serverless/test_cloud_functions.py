@@ -195,6 +195,17 @@ def test_traffic_that_follows_the_latest_is_pinned_before_an_update(google: Goog
     assert observed(google).version == first.version
 
 
+def test_what_belongs_to_the_service_is_put_back(google: Google) -> None:
+    options = {**OPTIONS, "invokers": ["serviceAccount:a@b"]}
+    assert not run(google.cloud_functions, function(code("hello"), options=options)).failed
+    before = observed(google)
+    wanted = function(code("bye"), options={**OPTIONS, "ingress": "internal", "invokers": ["allUsers"]})
+    assert run(google.cloud_functions, wanted, smoke=HELLO).failed
+    now = observed(google)
+    assert (now.version, now.options["ingress"]) == (before.version, "all")
+    assert now.options["invokers"] == ["serviceAccount:a@b"]
+
+
 def test_somebody_else_deploys_meanwhile(google: Google) -> None:
     first = deploy(google, "hello one")
     deploy(google, "hello two")

@@ -178,13 +178,15 @@ def test_changes_by_hand_are_seen(google: Google) -> None:
     )
 
 
-def test_invokers_are_set_and_put_back(google: Google) -> None:
+def test_what_belongs_to_the_service_is_put_back(google: Google) -> None:
     other = {"role": "roles/run.viewer", "members": ["user:a@example.com"]}
     run(google.cloud_run, desired(image("one"), options={"invokers": ["serviceAccount:a@b"]}))
     google.core.state.policies[FULL]["bindings"].append(other)
-    wanted = desired(image("two"), options={"invokers": ["allUsers"]})
+    before = observed(google)
+    wanted = desired(image("two"), options={"invokers": ["allUsers"], "ingress": "internal"})
     assert run(google.cloud_run, wanted, smoke=Smoke(contains="never")).failed
-    assert observed(google).options["invokers"] == ["serviceAccount:a@b"]
+    assert observed(google) == before
+    assert before.options["invokers"] == ["serviceAccount:a@b"]
     assert other in google.core.state.policies[FULL]["bindings"]
 
 

@@ -217,6 +217,39 @@ def test_what_somebody_else_deploys_meanwhile_is_left_alone(monkeypatch: pytest.
     assert cloud.world.history == []
 
 
+def test_what_somebody_else_lets_serve_stays_after_a_kill(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, cloud = Clock(), Cloud(serving())
+    what, shift = made(cloud, clock, traffic=CANARY), cloud.shift
+
+    def overtaken(name: str, version: str, percent: int, *rest: Any) -> Any:
+        if percent == 10:
+            return shift(name, version, percent, *rest)
+        cloud.world.versions["9"] = ("sha256:theirs", "c9", "other")
+        cloud.world.traffic = {"9": 100}
+        raise StaleError("somebody else deploys")
+
+    monkeypatch.setattr(cloud, "shift", overtaken)
+    found = attempt()
+    while not found.failed:
+        found, waiting = what.go_on(found)
+        clock.now += waiting.seconds if waiting else 0
+    cloud.kill_at = cloud.world.calls + 1
+    kept, there = json.dumps(found.to_json()), cloud.observe
+
+    def killed(name: str) -> Any:
+        answer = there(name)
+        cloud._die()
+        return answer
+
+    monkeypatch.setattr(cloud, "observe", killed)
+    with pytest.raises(Killed):
+        what.go_on(found)
+    anew = made(Cloud(cloud.world), clock, traffic=CANARY)
+    ended = to_the_end(anew, Attempt.from_json(json.loads(kept)), clock)
+    assert (ended.failed, ended.serves) == ("somebody else deploys", "9")
+    assert cloud.world.traffic == {"9": 100}
+
+
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [

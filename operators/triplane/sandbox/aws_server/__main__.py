@@ -24,6 +24,7 @@ from triplane.sandbox.aws_server import (
     codebuild,
     event_source_mappings,
     functions,
+    schedules,
     services,
     stream_poller,
 )
@@ -40,6 +41,7 @@ def main(settings_file: str) -> None:
     functions.install()
     services.install()
     event_source_mappings.install()
+    schedules.install()
     stream_poller.install()
     emulator = DomainDispatcherApplication(create_backend_app)
     keys = accounts.AccessKeys(settings["access_key"]["id"], settings["access_key"]["secret"])

@@ -22,6 +22,9 @@ SERVICES = {
     "scheduler": "scheduler", "secretsmanager": "secretsmanager", "sqs": "sqs", "sts": "sts",
 }  # fmt: skip
 
+# Of these, lengths, ranges and patterns are checked too.
+STRICT = ("scheduler",)
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -111,6 +114,8 @@ def _check_json(service: Any, kind: str, request: Request) -> str:
     if report.has_errors():
         return f"{operation.name}: {report.generate_report()}"
     wrong = list(_wrong_choices({**body, **located}, operation.input_shape, operation.name))
+    if service.signing_name in STRICT:
+        wrong += _outside({**body, **located}, operation.input_shape, operation.name)
     return "; ".join(wrong)
 
 
@@ -174,6 +179,22 @@ def _wrong_choices(value: Any, shape: Any, where: str) -> Any:
             yield from _wrong_choices(each, shape.member, where)
     elif shape.type_name == "string" and getattr(shape, "enum", None) and value not in shape.enum:
         yield f"{where}: {value!r} is not one of {', '.join(shape.enum)}"
+
+
+def _outside(value: Any, shape: Any, where: str) -> Any:
+    """What is too long, too large, or not of the pattern."""
+    if shape.type_name == "structure" and isinstance(value, dict):
+        for name, each in value.items():
+            if name in shape.members:
+                yield from _outside(each, shape.members[name], f"{where}.{name}")
+    elif shape.type_name in ("string", "integer"):
+        size = len(value) if isinstance(value, str) else value
+        least, most = shape.metadata.get("min", size), shape.metadata.get("max", size)
+        if not least <= size <= most:
+            yield f"{where}: {value!r} is not between {least} and {most}"
+        pattern = shape.metadata.get("pattern")
+        if pattern and isinstance(value, str) and not re.fullmatch(pattern, value):
+            yield f"{where}: {value!r} must satisfy regular expression pattern: {pattern}"
 
 
 def _check_query(service: Any, kind: str, request: Request) -> Refusal | None:

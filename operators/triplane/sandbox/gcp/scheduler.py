@@ -132,7 +132,7 @@ def _filled(job: Body) -> Body:
     job.setdefault("timeZone", "UTC")
     try:
         zone = ZoneInfo(job["timeZone"])
-    except (OSError, ValueError) as error:
+    except (KeyError, OSError, ValueError) as error:
         raise invalid("job.time_zone", f"Time zone '{job['timeZone']}' is invalid.") from error
     schedule = job.get("schedule", "")
     if not (croniter.is_valid(schedule) and len(schedule.split()) == 5):

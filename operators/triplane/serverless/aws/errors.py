@@ -60,17 +60,6 @@ def errors(doing: str) -> Iterator[None]:
         raise TransientError(f"{doing}: {error}") from error
 
 
-@contextmanager
-def noting(foreign: set[str], name: str) -> Iterator[None]:
-    """Keep ``name`` in ``foreign`` while the last that was seen is somebody else at work on it."""
-    foreign.discard(name)
-    try:
-        yield
-    except StaleError:
-        foreign.add(name)
-        raise
-
-
 def code_of(error: Any) -> str:
     """The code of a botocore ``ClientError``."""
     return str(error.response.get("Error", {}).get("Code", ""))

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from triplane.core.digest import digest
-from triplane.core.errors import InputError
+from triplane.core.errors import InputError, StaleError
 from triplane.serverless.aws.errors import errors
 from triplane.serverless.events.schedules import COMMON, expression, one_target, retries
 from triplane.serverless.events.source import Done, Found, Options, Progress, Wanted, text_of
@@ -115,6 +115,8 @@ class EventBridge:
                 if "assume the role" not in str(error):
                     raise
                 return Waiting(why="EventBridge Scheduler cannot assume the role yet")
+            except self._client.exceptions.ConflictException as error:
+                raise StaleError(f"{wanted.name}: somebody else is at work on it; plan again") from error
         return Done(details={"group": self._group})
 
     def _body(self, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from triplane.core.errors import InputError, StaleError, TriplaneError
 from triplane.serverless.aws import fargate_task
 from triplane.serverless.aws import logs as aws_logs
-from triplane.serverless.aws.errors import errors, found, noting
+from triplane.serverless.aws.errors import errors, found
 from triplane.serverless.aws.fargate_task import TAG_ATTEMPT, TAG_COMMIT, TAG_DIGEST, TAG_URL, short
 from triplane.serverless.target import (
     Answer,
@@ -64,7 +64,6 @@ class Fargate:
         self._cluster = cluster
         self._secrets = secrets
         self._logs = logs
-        self._foreign: set[str] = set()
 
     def observe(self, name: str) -> Observed | None:
         """The revision that the service runs, or rolls out: ``name:7``."""
@@ -79,7 +78,7 @@ class Fargate:
     def prepare(self, desired: Desired, previous: Observed | None, log: Log) -> Progress:
         """Registers a revision, once in an attempt. Nothing runs it yet."""
         name = desired.name
-        with noting(self._foreign, name), errors(f"deploying {name}"):
+        with errors(f"deploying {name}"):
             options = fargate_task.check(desired)
             if options.get("cluster", self._cluster) != self._cluster:
                 raise InputError(
@@ -103,7 +102,7 @@ class Fargate:
         """
         if percent != 100:
             raise InputError(f"{name}: Fargate cannot give {percent} % of the traffic to a revision")
-        with noting(self._foreign, name), errors(f"rolling out {version}"):
+        with errors(f"rolling out {version}"):
             service = self._service(name)
             task, tags = self._revision(version)
             options = fargate_task.service_options(task)
@@ -139,13 +138,8 @@ class Fargate:
         """Rolls ``previous`` out again with its network, load balancer and percentages, or removes the service.
 
         The number of tasks is put back where the spec of that revision had set it, and else left to who scales the
-        service. Revisions stay registered; they cost nothing. Where this target has seen that somebody else deploys,
-        nothing is touched.
+        service. Revisions stay registered; they cost nothing.
         """
-        if name in self._foreign:
-            log(f"{name}: what somebody else has deployed meanwhile stays")
-            there = self.observe(name)
-            return Ready(version=there.version if there else "")
         with errors(f"restoring {name}"):
             service = self._service(name)
             if previous is None:

@@ -103,7 +103,7 @@ class Kinesis:
         with errors(f"configuring the event source mapping {wanted.name}"):
             if found is None:
                 log(f"{wanted.name}: creating the event source mapping")
-                return self._create(_body(settings))
+                return self._create(_body(settings), wanted)
             if waiting := _at_work(found.raw):
                 return waiting
             if dict(found.settings) == settings:
@@ -154,7 +154,7 @@ class Kinesis:
         new = self._of(wanted.settings["calls"], wanted.settings["stream"])
         if new is None:
             log(f"{wanted.name}: creating the event source mapping of the new stream")
-            return self._create(_body(wanted.settings))
+            return self._create(_body(wanted.settings), wanted)
         if waiting := _at_work(new):
             return waiting
         if _found(new, wanted).settings != wanted.settings:
@@ -164,9 +164,16 @@ class Kinesis:
         log(f"{wanted.name}: deleting the event source mapping of the old stream")
         return self._delete(old.id)
 
-    def _create(self, body: Mapping[str, Any]) -> Progress:
-        """There is no token that makes it once: what is there already is found by the next look."""
-        return self._send(self._client.create_event_source_mapping, body, new=True)
+    def _create(self, body: Mapping[str, Any], wanted: Wanted | None = None) -> Progress:
+        """There is no token that makes it once: one that is there already and as ``wanted`` is taken for ours."""
+        progress = self._send(self._client.create_event_source_mapping, body, new=True)
+        if wanted is not None:
+            there = self._of(wanted.settings["calls"], wanted.settings["stream"])
+            if there is not None and _found(there, wanted).settings != wanted.settings:
+                raise StaleError(
+                    f"{wanted.name}: somebody else has made {there['UUID']} meanwhile; plan again"
+                )
+        return progress
 
     def _update(self, uuid: str, body: Mapping[str, Any]) -> Progress:
         fixed = ("EventSourceArn", "StartingPosition", "StartingPositionTimestamp")
@@ -199,7 +206,7 @@ class Kinesis:
     def _mapping(self, wanted: Wanted) -> Any:
         there = self._by_id(self._restored.get(wanted.name) or wanted.id)
         calls, stream = wanted.settings.get("calls"), wanted.settings.get("stream")
-        if there is not None or isinstance(calls, Unknown) or isinstance(stream, Unknown):
+        if there is not None or not isinstance(calls, str) or not isinstance(stream, str):
             return there
         return self._of(calls, stream)
 

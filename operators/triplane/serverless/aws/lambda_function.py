@@ -17,7 +17,7 @@ from triplane.serverless.aws import lambda_code as aws_lambda_code
 from triplane.serverless.aws import lambda_outside as aws_lambda_outside
 from triplane.serverless.aws import lambda_settings as aws_lambda_settings
 from triplane.serverless.aws import logs as aws_logs
-from triplane.serverless.aws.errors import code_of, errors, found, noting
+from triplane.serverless.aws.errors import code_of, errors, found
 from triplane.serverless.aws.lambda_settings import ALIAS, Stamp, stamp_of, versions_in
 from triplane.serverless.target import (
     Answer,
@@ -38,7 +38,8 @@ ROLE_SECONDS: Final = 30.0
 
 
 class AwsLambda:
-    """Functions of one account and region; ``client`` is boto3's of ``lambda``, ``logs`` and ``s3`` theirs.
+    """Functions of one account and region; ``client`` is boto3's of ``lambda``, ``logs`` and ``s3`` theirs. ``asking``
+    makes one of ``lambda`` that waits only so many seconds for an answer, and asks once.
 
     Options: ``role`` (needed, ARN), ``handler`` and ``runtime`` (needed by a package), ``memory`` and
     ``ephemeral_storage`` in MiB, ``timeout`` in seconds, ``architecture`` (``x86_64``, ``arm64``), ``layers`` (version
@@ -62,14 +63,15 @@ class AwsLambda:
         *,
         logs: Any = None,
         s3: Any = None,
+        asking: Callable[[float], Any] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
         self._logs = logs
         self._s3 = s3
+        self._asking = asking or (lambda seconds: client)
         self._clock = clock
         self._role_since: dict[str, float] = {}
-        self._foreign: set[str] = set()
 
     def observe(self, name: str) -> Observed | None:
         """What ``live`` leads to (``3=90,4=10`` where its traffic is split, ``3`` the larger part or the older one).
@@ -96,7 +98,7 @@ class AwsLambda:
         settings = aws_lambda_settings.settings(desired)
         aws_lambda_code.check(desired)
         name, stamp = desired.name, Stamp(desired.config, desired.attempt)
-        with noting(self._foreign, name), errors(f"deploying {name}"):
+        with errors(f"deploying {name}"):
             latest = self._function(name)
             if latest is None:
                 if previous is not None:
@@ -123,7 +125,7 @@ class AwsLambda:
         if percent < 100 and not before:
             raise InputError(f"{name}: nothing serves that could have the rest of the traffic")
         wanted = aws_lambda_settings.shares(version, percent, before)
-        with noting(self._foreign, name), errors(f"moving {ALIAS} of {name}"):
+        with errors(f"moving {ALIAS} of {name}"):
             alias = self._alias(name)
             there = aws_lambda_settings.version_of(alias) if alias else ""
             known = {main_version(before), version}
@@ -153,13 +155,7 @@ class AwsLambda:
 
         ``$LATEST``, which serves nobody, gets the configuration of that version again, and its image. A package
         stays there until the next deployment sends its own. The new version stays, without traffic.
-
-        Where this target has seen that somebody else deploys, nothing is touched.
         """
-        if name in self._foreign:
-            log(f"{name}: what somebody else has deployed meanwhile stays")
-            there = self.observe(name)
-            return Ready(version=there.version if there else "")
         if previous is None:
             return self._remove(name, log)
         with errors(f"restoring {name}"):
@@ -183,20 +179,17 @@ class AwsLambda:
         return waiting or Ready(version=previous.version, details={"alias": ALIAS})
 
     def invoke(self, name: str, version: str, smoke: Smoke) -> Answer:
-        """Calls the version with the payload. An error in the function is 500, a version that cannot run 502.
-
-        How long it may take is up to the function's own ``timeout`` and the client's.
-        """
+        """Calls the version with the payload. An error in the function is 500, a version that cannot run 502."""
         from botocore.exceptions import ClientError, ReadTimeoutError
 
         payload = b"" if smoke.payload is None else json.dumps(smoke.payload).encode()
         with errors(f"asking {name}"):
             try:
-                answer = self._client.invoke(
+                answer = self._asking(smoke.timeout).invoke(
                     FunctionName=name, Qualifier=version, LogType="Tail", Payload=payload
                 )
             except ReadTimeoutError:
-                return Answer(status=0)
+                return Answer(status=0, log=(f"no answer in {smoke.timeout:g} s",))
             except ClientError as error:
                 if error.response.get("ResponseMetadata", {}).get("HTTPStatusCode") == 502:
                     return Answer(status=502, log=(str(error),))

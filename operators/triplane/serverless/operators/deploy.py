@@ -164,11 +164,12 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
             self.keep(target.observe(self.name))
             result = self.result("deployed", attempt.serves, begin, **{**attempt.details, "previous": before})
         else:
-            state: State = "rolled_back" if attempt.serves else "failed"
+            back = attempt.serves and not attempt.foreign
+            state: State = "rolled_back" if back else "failed"
             error = settings.redactor()(attempt.failed)
             result = self.result(state, attempt.serves, begin, error=error)
             context["ti"].xcom_push(key="return_value", value=result)
-            if attempt.serves:
+            if back:
                 self._keep_restored(target)
         self._write({**record, "reported": True}, attempt)
         if attempt.failed:
