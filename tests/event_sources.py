@@ -49,8 +49,8 @@ class Tasks:
         self.run_id = uuid.uuid4().hex
         return self.apply(self.plan(**options), **options)
 
-    def delete(self) -> dict[str, Any]:
-        change = self.plan(intent="destroy")
+    def delete(self, change: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        change = change or self.plan(intent="destroy")
         return self._run(EventSourceDeleteOperator, {}, change=change)
 
     def remove(self, change: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from triplane.core.errors import InputError
+from triplane.serverless.azure import stream_settings as streams
 from triplane.serverless.azure.calls import (
     as_written,
     identities,
@@ -91,9 +92,13 @@ def settings(
 ) -> dict[str, str]:
     """The application settings of a side. ``there`` are those it has, ``shared`` those of production.
 
-    :raises InputError: the environment names a setting that a swap would not carry over
+    :raises InputError: the environment names a setting that a swap would not carry over, or that is a stream's
     """
     environment = desired.known_environment()
+    if taken := sorted(environment.keys() & streams.names(there)):
+        raise InputError(
+            f"{desired.name}: {', '.join(taken)} is set by a stream; leave it out of `environment`"
+        )
     if fixed := sorted(environment.keys() & set(sticky)):
         raise InputError(
             f"{desired.name}: {', '.join(fixed)} is a deployment slot setting at Azure and would stay behind in a "
@@ -101,6 +106,7 @@ def settings(
         )
     kept = {key: value for key, value in shared.items() if key in _SHARED}
     kept |= {key: value for key, value in there.items() if key in PLATFORM_SETTINGS or key in sticky}
+    kept |= streams.of(there)
     values, vault = {}, []
     for key, value in environment.items():
         url = vault_url(value)
@@ -125,11 +131,12 @@ def _runtime_settings(desired: Desired) -> dict[str, str]:
 
 
 def environment_of(found: Mapping[str, str], sticky: Collection[str]) -> dict[str, str]:
-    """The function's environment among application settings; slot settings are not part of it."""
+    """The function's environment among application settings; slot settings and streams are not part of it."""
+    apart = PLATFORM_SETTINGS | set(sticky) | streams.names(found)
     vault = set(read_stamp(found.get(STAMP)).get("vault") or ())
     values = {}
     for key, value in found.items():
-        if key in PLATFORM_SETTINGS or key in sticky:
+        if key in apart:
             continue
         uri = value.removeprefix("@Microsoft.KeyVault(SecretUri=").removesuffix(")")
         values[key] = vault_reference(uri) if key in vault else value

@@ -15,6 +15,7 @@ from triplane.core.errors import InputError, RefusedError
 from triplane.serverless.azure import function_app_body as body
 from triplane.serverless.azure.function_rollout import STEP_SECONDS, Rollout, differs
 from triplane.serverless.azure.function_side import Found, Side
+from triplane.serverless.azure.stream_settings import of, replaced
 from triplane.serverless.target import Desired, Log, Observed, Progress, Ready, Waiting
 
 BEFORE: Final = "TRIPLANE_BEFORE"
@@ -58,9 +59,10 @@ class InPlace:
                 {},
             )
             return Waiting(why=f"{side.label} is being configured", seconds=STEP_SECONDS)
-        if found.settings != note["settings"]:
+        settings = replaced(note["settings"], of(found.settings))
+        if found.settings != settings:
             log(f"{side.label}: putting back its settings")
-            side.write_settings(note["settings"])
+            side.write_settings(settings)
             return Waiting(why=f"{side.label} restarts with its settings of before", seconds=STEP_SECONDS)
         if not note["version"]:
             return Ready(version=version)

@@ -11,6 +11,7 @@ from triplane.serverless.azure import function_app_body as body
 from triplane.serverless.azure.calls import ask
 from triplane.serverless.azure.function_side import Found, Side
 from triplane.serverless.azure.kudu import FAILED, Deployment
+from triplane.serverless.azure.stream_settings import replaced
 from triplane.serverless.target import DeployFailed, Desired, Log, Progress, Ready, Smoke, Waiting
 
 STEP_SECONDS: Final = 3.0
@@ -32,24 +33,40 @@ class Rollout:
         sticky: Collection[str],
         labels: Mapping[str, str],
         log: Log,
+        *,
+        streams: Mapping[str, str] | None = None,
     ) -> Progress:
-        """Makes the side, with its settings at once: whose it is can be read from the beginning."""
+        """Makes the side, with its settings at once: whose it is can be read from the beginning.
+
+        ``streams`` are the settings of streams that a slot shall have.
+        """
         log(f"{side.label}: creating it")
         options = dict(desired.known_options())
         if side.slot:
             options.pop("plan", None)
         change = body.site_change(options, body.linux_version(desired), new=True)
-        values = body.settings(desired, {}, sticky, shared)
+        values = body.settings(desired, streams or {}, sticky, shared)
         pairs = [{"name": key, "value": value} for key, value in sorted(values.items())]
         change["properties"]["siteConfig"]["appSettings"] = pairs
         side.write(None, self.location, change, labels)
         return Waiting(why=f"{side.label} is being created", seconds=STEP_SECONDS)
 
     def bring_up(
-        self, side: Side, found: Found, desired: Desired, sticky: Collection[str], log: Log
+        self,
+        side: Side,
+        found: Found,
+        desired: Desired,
+        sticky: Collection[str],
+        log: Log,
+        *,
+        streams: Mapping[str, str] | None = None,
     ) -> Progress:
-        """Makes the settings, the side and its package what they shall be, one after the other."""
-        values = body.settings(desired, found.settings, sticky, {})
+        """Makes the settings, the side and its package what they shall be, one after the other.
+
+        ``streams`` are the settings of streams that a slot shall have; production keeps its own.
+        """
+        there = found.settings if streams is None else replaced(found.settings, streams)
+        values = body.settings(desired, there, sticky, {})
         if values != found.settings:
             side.write_settings(values)
             return Waiting(why=f"{side.label} restarts with its new settings", seconds=STEP_SECONDS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -111,6 +111,15 @@ class Side:
         """Replaces all application settings; the side restarts."""
         with calling(f"configuring {self.label}"):
             self._call("update_application_settings", {"properties": dict(settings)})
+
+    def stick(self, names: Collection[str]) -> None:
+        """Makes these settings slot settings of the app: a swap leaves them where they are."""
+        with calling(f"configuring {self.label}"):
+            found = self._apps.list_slot_configuration_names(*self._names, **ONCE).as_dict()
+            properties = found.get("properties") or {}
+            shall = sorted({*(properties.get("appSettingNames") or ()), *names})
+            body = {"properties": {**properties, "appSettingNames": shall}}
+            self._apps.update_slot_configuration_names(*self._names, body, **ONCE)
 
     def functions(self) -> list[str]:
         """The names of the functions that it has loaded."""

@@ -9,7 +9,8 @@ A swap leaves identities, the network, TLS and access restrictions where they ar
 version just before the swap.
 
 A slot runs timers and queue triggers as production does, both before a swap and after it. Who does not want that
-switches them off in the slot: ``AzureWebJobs.<function>.Disabled`` as a slot setting.
+switches them off in the slot: ``AzureWebJobs.<function>.Disabled`` as a slot setting. For triggers that
+:mod:`.event_hubs` configures this is done here; their settings are not part of the function's environment.
 
 Where there are no slots, production is deployed to in place. What has to be put back if that fails is noted in the
 app's ``metadata`` beforehand: the settings of before may hold secrets, and there only who may read settings reads them.
@@ -22,6 +23,7 @@ from typing import Any, Final
 
 from triplane.core.errors import InputError, StaleError, TerminalError, TriplaneError
 from triplane.serverless.azure import function_app_body as body
+from triplane.serverless.azure import stream_settings
 from triplane.serverless.azure.calls import ONCE, ask, calling, serving, stepwise, tags
 from triplane.serverless.azure.function_in_place import InPlace
 from triplane.serverless.azure.function_rollout import STEP_SECONDS, Rollout, differs
@@ -209,13 +211,20 @@ class AzureFunctions:
         side = self._side(name, slot)
         site = side.site()
         sticky = self._sticky(name)
+        streams = stream_settings.off(production.settings)
+        if loose := sorted(streams.keys() - sticky):
+            log(f"{name}: making {', '.join(loose)} slot settings")
+            self._side(name).stick(loose)
+            sticky |= set(loose)
         if site is None:
             shared = {key: value for key, value in production.settings.items() if key not in sticky}
-            return self._rollout.create(side, desired, shared, sticky, {MADE_TAG: "made"}, log)
+            return self._rollout.create(
+                side, desired, shared, sticky, {MADE_TAG: "made"}, log, streams=streams
+            )
         found = self._look(side, site)
         if found.attempt != desired.attempt:
             log(f"{side.label}: configuring it for {desired.artifact}")
-        return self._rollout.bring_up(side, found, desired, self._sticky(name), log)
+        return self._rollout.bring_up(side, found, desired, sticky, log, streams=streams)
 
     def _as_stamped(
         self,

@@ -70,7 +70,7 @@ class LogicApps:
         if found is not None and dict(found.settings) == settings:
             return self._settled(wanted)
         log(f"{wanted.name}: {'updating' if found else 'creating'} the workflow")
-        kept = {key: found.raw[key] for key in ("tags",) if found and key in found.raw}
+        kept = {key: found.raw[key] for key in ("tags", "identity") if found and key in found.raw}
         self._put(wanted, {"location": self._location, **kept, "properties": _properties(settings)})
         return self._settled(wanted)
 

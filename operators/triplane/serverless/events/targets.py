@@ -79,6 +79,17 @@ def _logic_apps(place: Place) -> EventSource:
     )
 
 
+def _event_hubs(place: Place) -> EventSource:
+    from triplane.clouds import azure
+    from triplane.serverless.azure.event_hubs import EventHubs
+
+    return EventHubs(
+        _manager(place),
+        subscription=azure.subscription_id(place.conn_id),
+        resource_group=place.need("resource_group"),
+    )
+
+
 def _google(service: str, place: Place) -> Api:
     from google.auth.transport.requests import AuthorizedSession
 
@@ -104,6 +115,7 @@ TARGETS: dict[str, Callable[[Place], EventSource]] = {
     "cloud_scheduler": _cloud_scheduler,
     "pubsub": _pubsub,
     "logic_apps": _logic_apps,
+    "event_hubs": _event_hubs,
 }
 DEFAULT_CONNECTIONS = {
     "eventbridge": "aws_default",
@@ -111,4 +123,5 @@ DEFAULT_CONNECTIONS = {
     "cloud_scheduler": "google_cloud_default",
     "pubsub": "google_cloud_default",
     "logic_apps": "azure_default",
+    "event_hubs": "azure_default",
 }

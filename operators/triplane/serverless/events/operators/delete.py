@@ -33,8 +33,7 @@ class EventSourceDeleteOperator(Applying, EventSourceOperator):
         found = target.observe(wanted)
         if approved:
             check_destroys(approved, self.name, found)
-        if found is not None:
-            self.until_done(lambda: target.delete(wanted), begin)
+        self.until_done(lambda: target.delete(wanted), begin)
         if (memory.kept() or {}).get("name") == self.name:
             memory.keep(None)
         if self.needs_approval:
