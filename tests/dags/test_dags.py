@@ -94,8 +94,15 @@ ACTING = (
     "TerraformApplyOrAskOperator",
     "HelmUpgradeOperator",
     "ServerlessDeployOperator",
+    "EventSourceApplyOperator",
 )
-DESTROYING = ("TerraformDestroyOperator", "HelmUninstallOperator", "ServerlessDeleteOperator")
+DESTROYING = (
+    "TerraformDestroyOperator",
+    "HelmUninstallOperator",
+    "ServerlessDeleteOperator",
+    "EventSourceDeleteOperator",
+)
+COMPONENTS = {"aws": 8, "gcp": 7, "azure": 7}
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
@@ -104,7 +111,7 @@ def test_nothing_is_applied_before_it_is_authorized(parsed: Any, cloud: str) -> 
     after = _downstream(tasks, "authorize")
     acting = {name for name, task in tasks.items() if task["type"] in ACTING}
     again = {name for name in acting if name.endswith(".apply_again")}
-    assert len(acting - again) == 5
+    assert len(acting - again) == COMPONENTS[cloud]
     assert {name.replace(".apply_again", ".apply") for name in again} <= acting
     assert acting <= after
     assert "authorize" in _downstream(tasks, "approval")
@@ -130,12 +137,14 @@ def test_what_has_left_the_spec_is_asked_about_and_deleted_first(parsed: Any, cl
 def test_what_is_deployed_can_be_destroyed_in_reverse(parsed: Any, cloud: str) -> None:
     tasks = parsed["dags"][f"deploy_{cloud}"]
     destroying = {name for name, task in tasks.items() if task["type"] in DESTROYING}
-    assert len(destroying) == 5
+    assert len(destroying) == COMPONENTS[cloud]
     assert destroying <= set(tasks["authorize"]["down"])
     assert all(tasks[name]["rule"].endswith("none_failed_min_one_success") for name in destroying)
     assert tasks["destroy.stack.cluster"]["down"] == ["destroy.stack.network", "record"]
     for first in ("destroy.chart.query", "destroy.chart.ingest", "destroy.function.webhook"):
         assert {"destroy.stack.cluster", "destroy.stack.network"} <= _downstream(tasks, first)
+    for caller in ("destroy.stream.events", "destroy.schedule.heartbeat"):
+        assert "destroy.function.webhook" in _downstream(tasks, caller)
     applying = {name for name, task in tasks.items() if task["type"] in ACTING}
     assert not any(applying & _downstream(tasks, name) for name in destroying)
     branches = tasks["authorize"]["branches"]
@@ -143,13 +152,14 @@ def test_what_is_deployed_can_be_destroyed_in_reverse(parsed: Any, cloud: str) -
     assert set(branches["deploy"]) == {name for name in applying if not name.endswith("_again")}
 
 
-def test_stacks_are_applied_wave_by_wave_then_charts_then_functions(parsed: Any) -> None:
+def test_stacks_are_applied_wave_by_wave_then_charts_then_functions_then_what_calls_them(parsed: Any) -> None:
     tasks = parsed["dags"]["deploy_aws"]
     order = [
         "infrastructure.network.apply",
         "infrastructure.cluster.apply",
         "applications.ingest.deploy",
         "functions.webhook.deploy",
+        "streams.events.apply",
     ]
     for earlier, later in pairwise(order):
         assert later in _downstream(tasks, earlier)

@@ -105,7 +105,12 @@ def test_nothing_is_left_to_destroy_and_nobody_is_asked(installation: Installati
     assert not installation.alice.questions("deploy", run_id)
 
 
-REVERSED = ("destroy.function.webhook", "destroy.stack.cluster", "destroy.stack.network")
+REVERSED = (
+    "destroy.stream.events",
+    "destroy.function.webhook",
+    "destroy.stack.cluster",
+    "destroy.stack.network",
+)
 DENY = """deny contains text if {
 	some item in input.resource_changes
 	item.change.after.tags.revision == "2"

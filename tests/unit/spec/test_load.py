@@ -19,7 +19,7 @@ def platform() -> Platform:
     return load(EXAMPLE, files=False)
 
 
-def test_the_example_is_three_clouds_of_five_components(platform: Platform) -> None:
+def test_the_components_of_the_example(platform: Platform) -> None:
     for cloud in ("aws", "gcp", "azure"):
         assert platform.addresses(cloud) == (
             f"{cloud}/stack/network",
@@ -27,8 +27,11 @@ def test_the_example_is_three_clouds_of_five_components(platform: Platform) -> N
             f"{cloud}/chart/ingest",
             f"{cloud}/chart/query",
             f"{cloud}/function/webhook",
+            *(["aws/function/events"] if cloud == "aws" else []),
+            f"{cloud}/stream/events",
+            f"{cloud}/schedule/heartbeat",
         )
-    assert len(platform.addresses()) == 15
+    assert len(platform.addresses()) == 22
 
 
 def test_the_example_in_values(platform: Platform) -> None:
@@ -49,7 +52,10 @@ def test_the_example_in_values(platform: Platform) -> None:
         "memory": 128,
         "timeout": 30,
     }
-    assert platform.cloud("azure").functions["webhook"].options() == {"runtime": "python|3.11"}
+    assert platform.cloud("azure").functions["webhook"].options() == {
+        "runtime": "python|3.11",
+        "identity": ["${cluster.identity_id}"],
+    }
 
 
 @pytest.mark.parametrize(
