@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from triplane.core.errors import InputError
+from triplane.serverless.targets import Place
 
 if TYPE_CHECKING:
     from triplane.serverless.events.source import EventSource
     from triplane.serverless.rest import Api
-
-
-class Place(NamedTuple):
-    """Where it is configured; each target reads what it needs."""
-
-    conn_id: str
-    region: str | None = None
-    project: str | None = None
-    resource_group: str | None = None
-
-    def need(self, name: str) -> str:
-        """The value of ``name``. :raises InputError: it was not given"""
-        value = getattr(self, name)
-        if not value:
-            raise InputError(f"this target needs `{name}`; give it to the operator")
-        return str(value)
 
 
 def _eventbridge(place: Place) -> EventSource:
@@ -126,12 +110,10 @@ TARGETS: dict[str, Callable[[Place], EventSource]] = {
     "logic_apps": _logic_apps,
     "event_hubs": _event_hubs,
 }
+STREAMS = frozenset({"kinesis", "pubsub", "event_hubs"})
+"""The others are schedules."""
 DEFAULT_CONNECTIONS = {
-    "eventbridge": "aws_default",
-    "eventbridge_rules": "aws_default",
-    "kinesis": "aws_default",
-    "cloud_scheduler": "google_cloud_default",
-    "pubsub": "google_cloud_default",
-    "logic_apps": "azure_default",
-    "event_hubs": "azure_default",
+    **dict.fromkeys(("eventbridge", "eventbridge_rules", "kinesis"), "aws_default"),
+    **dict.fromkeys(("cloud_scheduler", "pubsub"), "google_cloud_default"),
+    **dict.fromkeys(("logic_apps", "event_hubs"), "azure_default"),
 }
