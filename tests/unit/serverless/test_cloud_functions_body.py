@@ -56,3 +56,18 @@ def test_what_a_revision_was_made_from(
     latest: str, previous: Observed | None, revision: str, found: tuple[str | None, str | None]
 ) -> None:
     assert body.made_from(marked(latest, previous), revision) == found
+
+
+@pytest.mark.parametrize(("runtime", "known"), [("python312", True), ("python313", False)])
+def test_what_served_before_a_build_that_failed(runtime: str, known: bool) -> None:
+    """Only labels tell how that was built: as the last update was, or nobody knows."""
+    digest = f"sha256:{'a' * 64}"
+    options = {"runtime": "python312", "entry_point": "hook", "build_service_account": None}
+    before = Observed(version="w-1", artifact=digest, config=digest, options=options)
+    wanted = Desired(
+        name="w", artifact=digest, config=digest, package=b"x", attempt="a" * 16,
+        options={"runtime": runtime, "entry_point": "hook"},
+    )  # fmt: skip
+    function = body.function_body(wanted, "p", before)
+    assert body.build_options(function, "w-1") == (options if known else {})
+    assert body.build_options(function, "w-0") == {}

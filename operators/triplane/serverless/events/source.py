@@ -115,7 +115,7 @@ def plan(
     """What applying it would change, and everything that an approval must cover."""
     action: Literal["none", "create", "update", "replace"] = "create"
     risk = Risk.LOW
-    keys = [key for key, value in sorted(wanted.settings.items()) if value not in (None, "")]
+    keys = [key for key, value in sorted(wanted.settings.items()) if value not in (None, "", {})]
     if found is not None:
         keys = differing(wanted, found)
         action = "none" if not keys else "replace" if fixed.intersection(keys) else "update"
@@ -142,7 +142,7 @@ def line(key: str, before: Any, after: Any, *, new: bool = False) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "(not set)" if value in (None, "") else str(value)
+    return "(not set)" if value in (None, "", {}) else str(value)
 
 
 def binds(wanted: Wanted) -> dict[str, str | int]:

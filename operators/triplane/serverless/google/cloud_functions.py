@@ -241,8 +241,7 @@ class CloudFunctions:
         if revision is None:
             return Observed(version=version, options=options)
         artifact, config = body.made_from(function, first)
-        if body.is_latest(function, first):
-            options |= body.build_options(function)
+        options |= body.build_options(function, first)
         found = options_of(service, revision)
         return Observed(
             version=version,

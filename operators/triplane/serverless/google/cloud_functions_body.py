@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from triplane.core.digest import digest
 from triplane.core.errors import InputError
 from triplane.serverless.google.cloud_run_template import SECRET, labels_of, network_of, one_of
 from triplane.serverless.google.cloud_run_traffic import shares_of
@@ -25,6 +26,7 @@ INGRESS: Final = {
 ATTEMPT, CREATED = "triplane-attempt", "triplane-created"
 DIGEST, CONFIG = "triplane-digest", "triplane-config"
 WAS, WAS_DIGEST, WAS_CONFIG = "triplane-was", "triplane-was-digest", "triplane-was-config"
+WAS_BUILD = "triplane-was-build"
 SHA256: Final = re.compile(r"sha256:([0-9a-f]{64})")
 BUILD: Final = {"runtime": "runtime", "entry_point": "entryPoint", "build_service_account": "serviceAccount"}
 SERVICE: Final[dict[str, tuple[str, Callable[[str], str | int]]]] = {
@@ -90,10 +92,13 @@ def is_latest(function: Mapping[str, Any], revision: str) -> bool:
     return bool(revision) and revision == latest and function.get("labels", {}).get(WAS) != revision
 
 
-def build_options(function: Mapping[str, Any]) -> dict[str, Option]:
-    """The options that only the build knows, of the last update."""
+def build_options(function: Mapping[str, Any], revision: str) -> dict[str, Option]:
+    """The options that only the build knows: of the last update, or of what served before where they are the same."""
     build = function.get("buildConfig", {})
-    return {key: build.get(field) or None for key, field in BUILD.items()}
+    found: dict[str, Option] = {key: build.get(field) or None for key, field in BUILD.items()}
+    labels = function.get("labels", {})
+    same = labels.get(WAS) == revision and labels.get(WAS_BUILD) == packed(digest(found))
+    return found if same or is_latest(function, revision) else {}
 
 
 def own_environment(found: Mapping[str, str], project: str) -> dict[str, str]:
@@ -106,11 +111,11 @@ def own_environment(found: Mapping[str, str], project: str) -> dict[str, str]:
     }
 
 
-def packed(digest: str) -> str:
+def packed(known: str) -> str:
     """A digest as the value of a label. :raises InputError: it is no SHA-256"""
-    found = SHA256.fullmatch(digest)
+    found = SHA256.fullmatch(known)
     if found is None:
-        raise InputError(f"{digest} is not a SHA-256 digest")
+        raise InputError(f"{known} is not a SHA-256 digest")
     return base64.b32encode(bytes.fromhex(found[1])).decode().rstrip("=").lower()
 
 
@@ -137,6 +142,8 @@ def _marks(desired: Desired, previous: Observed | None) -> dict[str, str]:
             found[WAS_DIGEST] = packed(previous.artifact)
         if previous.config:
             found[WAS_CONFIG] = packed(previous.config)
+        if "runtime" in previous.options:
+            found[WAS_BUILD] = packed(digest({key: previous.options.get(key) for key in BUILD}))
     return found
 
 
