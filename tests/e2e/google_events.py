@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.google_lab import CONNECTION, LIMIT, REGION, desired, package, run, sha256, until_gone
+from triplane.clouds import gcp
 from triplane.sandbox.runtime import Sandbox
-from triplane.serverless.events.targets import Place, _google
 from triplane.serverless.google.targets import cloud_functions
 from triplane.serverless.rest import Api
 
@@ -76,7 +76,7 @@ def recorder(sandbox: Sandbox, folder: Path) -> Iterator[Recorder]:
 
 
 def api(service: str) -> Api:
-    return _google(service, Place(CONNECTION, REGION))
+    return Api(gcp.session(CONNECTION), f"https://{service}.googleapis.com")
 
 
 def until(what: Callable[[], Any]) -> Any:

@@ -111,6 +111,8 @@ def test_an_update_that_does_not_last_is_put_back(tasks: Tasks, monkeypatch: pyt
         tasks.apply(change, **UPDATE)
     assert tasks.pushed[-1]["state"] == "rolled_back"
     assert schedule(tasks.name) == before
+    assert tasks.apply(change, **UPDATE)["state"] == "deployed"
+    assert tasks.plan(**UPDATE)["action"] == "none"
 
 
 @pytest.mark.parametrize("how", BREAKS)

@@ -205,6 +205,7 @@ def cloud_functions(home: Path, sandbox: Sandbox) -> Cell:
 
     def larger(service: Any) -> None:
         service.template.scaling.max_instance_count = 50
+        service.traffic = [{"type_": 1, "percent": 100}]
 
     options = {
         "runtime": "python312", "entry_point": "hook", "memory": "256Mi", "max_instances": 3, "invokers": ["allUsers"]

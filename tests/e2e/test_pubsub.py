@@ -206,11 +206,25 @@ def test_a_cut_off_try_goes_on(tasks: event_sources.Tasks, monkeypatch: pytest.M
     assert tasks.plan(stream=other)["action"] == "none"
 
 
-@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize("status", [401, 429, 503])
 def test_what_fails_once_is_got_over(tasks: event_sources.Tasks, sandbox: Sandbox, status: int) -> None:
     for verb in ("GET", "PUT", "PATCH", "DELETE"):
         fault(sandbox, path=f"pubsub.*/subscriptions/{tasks.name}", method=verb, status=status, message="x")
     assert tasks.deploy()["state"] == "deployed"
+    assert tasks.deploy(ack_deadline=30)["state"] == "deployed"
+    assert tasks.delete()["state"] == "destroyed"
+    assert subscription(tasks) is None
+
+
+def test_answers_that_are_lost_on_the_way(tasks: event_sources.Tasks, sandbox: Sandbox) -> None:
+    """A creation that is made again says that it is there: then the task's retry looks."""
+    for verb in ("PUT", "PATCH", "DELETE"):
+        fault(sandbox, path=f"pubsub.*/subscriptions/{tasks.name}", method=verb, status=503, done=True)
+    change = tasks.plan()
+    with pytest.raises(AirflowException, match="already exists") as raised:
+        tasks.apply(change)
+    assert not isinstance(raised.value, AirflowFailException)
+    assert tasks.apply(change)["state"] == "deployed"
     assert tasks.deploy(ack_deadline=30)["state"] == "deployed"
     assert tasks.delete()["state"] == "destroyed"
     assert subscription(tasks) is None

@@ -15,7 +15,7 @@ EVENTBRIDGE_LENGTH = 256
 
 
 def check(service: str, *, cron: str | None, every: float | None, zone: str = "UTC") -> None:
-    """:raises InputError: the service (``eventbridge``, ``cloud_scheduler``, ``logic_apps``) cannot say this"""
+    """:raises InputError: the service, one of ``TRANSLATIONS``, cannot say this"""
     if (cron is None) == (every is None):
         raise InputError("a schedule needs exactly one of 'cron' and 'every'")
     parse_zone(zone)
@@ -44,6 +44,16 @@ def eventbridge(cron: str | None, every: float | None, zone: str = "UTC") -> str
     if len(text) > EVENTBRIDGE_LENGTH:
         raise InputError(f"cron {cron!r} is too long for EventBridge Scheduler; write two schedules")
     return text
+
+
+def eventbridge_rules(cron: str | None, every: float | None, zone: str = "UTC") -> str:
+    """As :func:`eventbridge`, by the clock of UTC."""
+    if zone not in ("UTC", "Etc/UTC"):
+        raise InputError(
+            f"rules of EventBridge go by UTC and know no time zone {zone}; take the target 'eventbridge', or write "
+            "the times in UTC"
+        )
+    return eventbridge(cron, every, zone)
 
 
 def cloud_scheduler(cron: str | None, every: float | None, zone: str = "UTC") -> str:
@@ -100,7 +110,12 @@ def logic_apps(cron: str | None, every: float | None, zone: str = "UTC") -> dict
     return {"frequency": "Day", "interval": 1, "timeZone": named, "schedule": times}
 
 
-TRANSLATIONS = {"eventbridge": eventbridge, "cloud_scheduler": cloud_scheduler, "logic_apps": logic_apps}
+TRANSLATIONS = {
+    "eventbridge": eventbridge,
+    "eventbridge_rules": eventbridge_rules,
+    "cloud_scheduler": cloud_scheduler,
+    "logic_apps": logic_apps,
+}
 
 
 def cron_without_days(cron: Cron) -> str:

@@ -57,12 +57,16 @@ def event_specs(build: Build, cloud: str, kind: str) -> Mapping[str, Event]:
 def event_options(build: Build, cloud: str, kind: str, name: str) -> dict[str, Any]:
     """What planning, applying and checking a stream or a schedule need."""
     spec = event_specs(build, cloud, kind)[name]
-    called = {"function": function_name(build, cloud, spec.function)} if spec.function else {}
+    options = spec.options()
+    if spec.function:
+        options["function"] = function_name(build, cloud, spec.function)
+    if spec.target == "event_hubs":
+        options.setdefault("setting", name.replace("-", "_").upper())
     written = spec.name or f"{build.platform.name}-${{environment}}-{name}"
     return {
         "target": spec.target,
         "name": per_environment(build.platform, written),
-        "options": per_environment(build.platform, {**called, **spec.options()}),
+        "options": per_environment(build.platform, options),
         **place(build, cloud),
     }
 

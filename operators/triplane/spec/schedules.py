@@ -69,15 +69,22 @@ class Schedule(Event):
 
 
 class AwsSchedule(Schedule):
-    """A schedule of Amazon EventBridge Scheduler."""
+    """A schedule of Amazon EventBridge Scheduler, or a rule of EventBridge, which goes by UTC."""
 
     calls = ("function",)
 
-    target: Literal["eventbridge"] = "eventbridge"
-    role: str
-    """As whom EventBridge calls the function."""
+    target: Literal["eventbridge", "eventbridge_rules"] = "eventbridge"
+    role: str | None = None
+    """As whom EventBridge Scheduler calls the function."""
     dead_letter: str | None = None
     """ARN of an SQS queue for what could not be delivered."""
+
+    @model_validator(mode="after")
+    def _caller(self) -> Self:
+        if (self.role is None) == (self.target == "eventbridge"):
+            needs = "needs a 'role' to call the function as" if self.role is None else "takes no 'role'"
+            raise ValueError(f"{self.target} {needs}")
+        return self
 
 
 class GcpSchedule(Schedule):

@@ -214,3 +214,9 @@ def test_daylight_saving_is_the_zones_affair() -> None:
     zone, found = ZoneInfo("Europe/Berlin"), parse("0 6 * * *")
     days = found.moments(datetime(2026, 3, 28), datetime(2026, 3, 31))
     assert [at.replace(tzinfo=zone).astimezone(UTC).hour for at in days] == [5, 4, 4]
+
+
+def test_rules_of_eventbridge_know_only_utc() -> None:
+    assert services.eventbridge_rules("0 6 * * *", None, "Etc/UTC") == "cron(0 6 * * ? *)"
+    with pytest.raises(InputError, match="take the target 'eventbridge'"):
+        services.check("eventbridge_rules", cron="0 6 * * *", every=None, zone="Europe/Berlin")

@@ -61,6 +61,8 @@ def raw(google: Google) -> dict[str, Any]:
         ({"path": "/in"}, URL),
         ({"function": None, "url": "https://example.com/in"}, "https://example.com/in"),
         ({"function": "later", "path": "/in"}, UNKNOWN),
+        ({"function": UNKNOWN}, UNKNOWN),
+        ({"path": UNKNOWN}, URL),
     ],
 )
 def test_the_token_is_for_the_service(google: Google, options: dict[str, Any], audience: Any) -> None:

@@ -106,6 +106,8 @@ def test_all_options(google: Google) -> None:
         ({"retention": 2678401}, "between 600 and 2678400"),
         ({"max_backoff": 601}, "between 0 and 600"),
         ({"max_backoff": 9}, "min_backoff 10 is more than max_backoff 9"),
+        ({"ordering": "no"}, "neither true nor false"),
+        ({"enabled": 1}, "neither true nor false"),
         ({"path": "in"}, "does not begin with /"),
         ({"filter": "x" * 257}, "longer than 256"),
     ],
@@ -124,6 +126,7 @@ def test_names(google: Google, name: str) -> None:
 def test_what_is_not_known_yet(google: Google) -> None:
     later = wanted(google, function="later", service_account="a@b", path="/x").settings
     assert (later["calls"], later["audience"]) == (UNKNOWN, UNKNOWN)
+    assert wanted(google, path=UNKNOWN).settings["calls"] is UNKNOWN
     later = wanted(google, function=UNKNOWN, stream=UNKNOWN, dead_letter=UNKNOWN, retries=UNKNOWN).settings
     assert {later[key] for key in ("calls", "stream", "dead_letter", "retries")} == {UNKNOWN}
 

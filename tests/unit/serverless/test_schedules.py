@@ -112,7 +112,6 @@ class Scheduler:
 
     def __init__(self) -> None:
         self.schedules: dict[str, Any] = {}
-        self.tokens: list[str] = []
         self.fails = ""
 
     class exceptions:
@@ -131,9 +130,8 @@ class Scheduler:
             raise self.exceptions.ResourceNotFoundException
         return copy.deepcopy(self.schedules[Name])
 
-    def create_schedule(self, ClientToken: str, **body: Any) -> None:
+    def create_schedule(self, **body: Any) -> None:
         self._fail()
-        self.tokens.append(ClientToken)
         self.schedules[body["Name"]] = {**body, "Arn": "arn", "ActionAfterCompletion": "NONE"}
 
     update_schedule = create_schedule
@@ -238,7 +236,12 @@ def test_what_a_cloud_cannot_do(make: Any, options: dict[str, Any], message: str
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"), [("ThrottlingException", TransientError), ("AccessDeniedException", TerminalError)]
+    ("code", "kind"),
+    [
+        ("ThrottlingException", TransientError),
+        ("AccessDeniedException", TerminalError),
+        ("ConflictException", StaleError),
+    ],
 )
 def test_what_aws_refuses(code: str, kind: type[Exception]) -> None:
     client = Scheduler()

@@ -71,6 +71,8 @@ def test_addresses_and_options(tmp_path: Path) -> None:
         ("{function: orders, stream", "{function: page, stream", "11:26: streams call lambda in aws, 'page' is fargate"),
         ("{function: orders, stream", "{stream", "11:7: 'function' is missing"),
         ("batch_window: 5s", "batch_size: 0", "11:.*batch_size.*greater than or equal to 1"),
+        ("orders, role: r, cron", "orders, cron", "13:16: .*eventbridge needs a 'role'"),
+        ("{function: orders, role: r, cron: \"0 6 * * MON\"", "{target: eventbridge_rules, function: orders, cron: \"0 6 * * MON\"", "13:16: .*UTC"),
         ("nightly: {function", 'nightly: {name: "${network.x}", function', "13:.*a name is fixed before stacks"),
     ],
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Cloud Scheduler: jobs with an HTTP target. A job runs when ``jobs.run`` says so, and really calls its URL."""
+"""Cloud Scheduler: jobs with an HTTP target, which really call it, by the clock and when ``jobs.run`` says so."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ class Scheduler:
         self._outgoing = outgoing
         self._lock = lock
         self._stop = threading.Event()
+        self._changed = threading.Condition(lock)
+        self._clock: threading.Thread | None = None
 
     def handlers(self) -> dict[str, Handler]:
         return {
@@ -57,6 +59,7 @@ class Scheduler:
         if full in self._state.resources:
             raise ApiError(409, f"Job {full} already exists.")
         self._state.resources[full] = _filled({**call.body, "name": full, "state": "ENABLED"})
+        self.look()
         return self._state.get(full)
 
     def patch(self, call: Call) -> Body:
@@ -67,6 +70,7 @@ class Scheduler:
             raise invalid("update_mask", "Field 'name' and output only fields cannot be updated.")
         merge(wanted, call.body, mask)
         self._state.resources[full] = _filled({**wanted, "name": full})
+        self.look()
         return self._state.get(full)
 
     def delete(self, call: Call) -> Body:
@@ -76,8 +80,36 @@ class Scheduler:
     def run(self, call: Call) -> Body:
         """Answers at once; the calls are made beside."""
         full = self._found(call)
-        threading.Thread(target=self.attempts, args=(full,), daemon=True).start()
+        self._start(full)
         return self._state.get(full)
+
+    def look(self) -> None:
+        """A job may be due sooner than was known."""
+        with self._changed:
+            if self._clock is None:
+                self._clock = threading.Thread(target=self._watch, daemon=True)
+                self._clock.start()
+            self._changed.notify_all()
+
+    def _watch(self) -> None:
+        with self._changed:
+            while True:
+                now = datetime.now(UTC)
+                jobs = [
+                    body for name, body in self._state.resources.items() if re.search(r"/jobs/[^/]+$", name)
+                ]
+                waits = [60.0]
+                for job in jobs:
+                    if (wait := (_time(job["scheduleTime"]) - now).total_seconds()) > 0:
+                        waits.append(wait)
+                        continue
+                    job["scheduleTime"] = _following(job)
+                    if job["state"] == "ENABLED":
+                        self._start(job["name"])
+                self._changed.wait(min(waits))
+
+    def _start(self, full: str) -> None:
+        threading.Thread(target=self.attempts, args=(full,), daemon=True).start()
 
     def attempts(self, full: str) -> None:
         """Call the URL, again while it fails and the job's retries allow."""
@@ -131,14 +163,13 @@ def _filled(job: Body) -> Body:
         raise invalid("job.target", "Exactly one target must be set on the job.")
     job.setdefault("timeZone", "UTC")
     try:
-        zone = ZoneInfo(job["timeZone"])
+        ZoneInfo(job["timeZone"])
     except (KeyError, OSError, ValueError) as error:
         raise invalid("job.time_zone", f"Time zone '{job['timeZone']}' is invalid.") from error
     schedule = job.get("schedule", "")
     if not (croniter.is_valid(schedule) and len(schedule.split()) == 5):
         raise invalid("job.schedule", f"Schedule or time zone is invalid: '{schedule}'.")
-    following = croniter(schedule, datetime.now(zone)).get_next(datetime)
-    job["scheduleTime"] = following.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    job["scheduleTime"] = _following(job)
     job["userUpdateTime"] = timestamp()
     job["retryConfig"] = {**RETRY, **job.get("retryConfig", {})}
     if not 0 <= job["retryConfig"].get("retryCount", 0) <= 5:
@@ -149,6 +180,16 @@ def _filled(job: Body) -> Body:
             raise invalid("job.attempt_deadline", "Attempt deadline must be between 15s and 1800s.")
         _check_http(job["httpTarget"])
     return job
+
+
+def _following(job: Body) -> str:
+    """When the job runs next."""
+    found: datetime = croniter(job["schedule"], datetime.now(ZoneInfo(job["timeZone"]))).get_next(datetime)
+    return found.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text)
 
 
 def _check_http(target: Body) -> None:

@@ -6,9 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any, Final
 
-from triplane.core.digest import digest
 from triplane.core.errors import InputError, StaleError
-from triplane.serverless.aws.errors import errors
+from triplane.serverless.aws.errors import code_of, errors
 from triplane.serverless.events.schedules import COMMON, expression, one_target, retries
 from triplane.serverless.events.source import Done, Found, Options, Progress, Wanted, text_of
 from triplane.serverless.target import UNKNOWN, Log, Unknown, Waiting
@@ -106,17 +105,23 @@ class EventBridge:
         return Done()
 
     def _send(self, wanted: Wanted, body: Mapping[str, Any], *, new: bool) -> Progress:
+        """Without a token of ours: a run that is cleared after it was put back sends the same again, and means it."""
+        from botocore.exceptions import ClientError
+
         call = self._client.create_schedule if new else self._client.update_schedule
-        token = digest([wanted.attempt, new, {key: str(value) for key, value in body.items()}])[7:39]
         with errors(f"configuring schedule {wanted.name}"):
             try:
-                call(**body, ClientToken=token)
+                call(**body)
             except self._client.exceptions.ValidationException as error:
                 if "assume the role" not in str(error):
                     raise
                 return Waiting(why="EventBridge Scheduler cannot assume the role yet")
-            except self._client.exceptions.ConflictException as error:
-                raise StaleError(f"{wanted.name}: somebody else is at work on it; plan again") from error
+            except ClientError as error:
+                if code_of(error) != "ConflictException":
+                    raise
+                raise StaleError(
+                    f"{wanted.name}: {error}; somebody else is at work on it, plan again"
+                ) from error
         return Done(details={"group": self._group})
 
     def _body(self, name: str, settings: Mapping[str, Any]) -> dict[str, Any]:

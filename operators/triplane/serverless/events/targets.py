@@ -3,29 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from triplane.core.errors import InputError
+from triplane.serverless.targets import Place
 
 if TYPE_CHECKING:
     from triplane.serverless.events.source import EventSource
     from triplane.serverless.rest import Api
-
-
-class Place(NamedTuple):
-    """Where it is configured; each target reads what it needs."""
-
-    conn_id: str
-    region: str | None = None
-    project: str | None = None
-    resource_group: str | None = None
-
-    def need(self, name: str) -> str:
-        """The value of ``name``. :raises InputError: it was not given"""
-        value = getattr(self, name)
-        if not value:
-            raise InputError(f"this target needs `{name}`; give it to the operator")
-        return str(value)
 
 
 def _eventbridge(place: Place) -> EventSource:
@@ -34,6 +18,14 @@ def _eventbridge(place: Place) -> EventSource:
 
     client = aws.client("scheduler", place.conn_id, place.region)
     return EventBridge(client, region=place.region or client.meta.region_name)
+
+
+def _eventbridge_rules(place: Place) -> EventSource:
+    from triplane.clouds import aws
+    from triplane.serverless.aws.eventbridge_rules import EventBridgeRules
+
+    events, functions = (aws.client(each, place.conn_id, place.region) for each in ("events", "lambda"))
+    return EventBridgeRules(events, functions)
 
 
 def _kinesis(place: Place) -> EventSource:
@@ -111,17 +103,17 @@ def _manager(place: Place) -> Api:
 
 TARGETS: dict[str, Callable[[Place], EventSource]] = {
     "eventbridge": _eventbridge,
+    "eventbridge_rules": _eventbridge_rules,
     "kinesis": _kinesis,
     "cloud_scheduler": _cloud_scheduler,
     "pubsub": _pubsub,
     "logic_apps": _logic_apps,
     "event_hubs": _event_hubs,
 }
+STREAMS = frozenset({"kinesis", "pubsub", "event_hubs"})
+"""The others are schedules."""
 DEFAULT_CONNECTIONS = {
-    "eventbridge": "aws_default",
-    "kinesis": "aws_default",
-    "cloud_scheduler": "google_cloud_default",
-    "pubsub": "google_cloud_default",
-    "logic_apps": "azure_default",
-    "event_hubs": "azure_default",
+    **dict.fromkeys(("eventbridge", "eventbridge_rules", "kinesis"), "aws_default"),
+    **dict.fromkeys(("cloud_scheduler", "pubsub"), "google_cloud_default"),
+    **dict.fromkeys(("logic_apps", "event_hubs"), "azure_default"),
 }

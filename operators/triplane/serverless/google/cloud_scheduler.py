@@ -9,9 +9,9 @@ from typing import Any, Final
 from triplane.core.errors import InputError
 from triplane.serverless.events.schedules import COMMON, expression, one_target, retries
 from triplane.serverless.events.source import Done, Found, Options, Progress, Wanted, text_of
-from triplane.serverless.google.services import url_of
+from triplane.serverless.google.services import joined, url_of
 from triplane.serverless.rest import Api
-from triplane.serverless.target import UNKNOWN, DeployFailed, Log, Unknown
+from triplane.serverless.target import DeployFailed, Log
 
 MOST_RETRIES = 5
 _OURS: Final = ("schedule", "timeZone", "httpTarget", "retryConfig")
@@ -48,10 +48,11 @@ class CloudScheduler:
             raise InputError(
                 f"{name}: Cloud Scheduler has no dead letters; call a Pub/Sub topic's URL instead"
             )
-        base = options["url"] if options.get("url") else self._service(options["function"])
-        url = base
-        if options.get("function") and not isinstance(base, Unknown):
-            url = f"{base}{options.get('path') or ''}"
+        if options.get("url"):
+            base = url = options["url"]
+        else:
+            base = url_of(self._run, self._parent, options["function"])
+            url = joined(base, options.get("path"))
         account = options.get("service_account") or ""
         return {
             "schedule": expression("cloud_scheduler", options),
@@ -66,10 +67,6 @@ class CloudScheduler:
             "enabled": options.get("enabled", True),
             "other": {},
         }
-
-    def _service(self, function: Any) -> Any:
-        """The URL of a Cloud Run service, ``UNKNOWN`` before it is deployed."""
-        return UNKNOWN if isinstance(function, Unknown) else url_of(self._run, self._parent, function)
 
     def observe(self, wanted: Wanted) -> Found | None:
         job = self._api.get(self._path(wanted))

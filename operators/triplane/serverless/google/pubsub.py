@@ -9,7 +9,7 @@ from typing import Any, Final
 from triplane.core.errors import InputError
 from triplane.serverless.events import streams
 from triplane.serverless.events.source import Done, Found, Options, Progress, Wanted
-from triplane.serverless.google.services import url_of
+from triplane.serverless.google.services import joined, url_of
 from triplane.serverless.rest import Api
 from triplane.serverless.target import UNKNOWN, DeployFailed, Log, Unknown
 
@@ -48,15 +48,14 @@ class PubSub:
     def settings(self, name: str, options: Options) -> dict[str, Any]:
         streams.check(name, options)
         _check(name, options)
-        account, path = options.get("service_account") or "", options.get("path") or ""
-        url = UNKNOWN if isinstance(options["function"], Unknown) else self._url(options["function"])
-        known = not isinstance(url, Unknown)
+        account = options.get("service_account") or ""
+        url = url_of(self._run, self._region, options["function"])
         minimum, maximum = _backoff(name, options)
         return {
             "stream": self._topic(options["stream"]),
             "filter": options.get("filter") or "",
-            "ordering": bool(options.get("ordering", False)),
-            "calls": f"{url}{path}" if known else UNKNOWN,
+            "ordering": options.get("ordering", False),
+            "calls": joined(url, options.get("path")),
             "service_account": account,
             "audience": url if account else "",
             "ack_deadline": _number(name, options, "ack_deadline", 10, 10, 600),
@@ -122,9 +121,6 @@ class PubSub:
             if topic and self._api.get(f"v1/{topic}") is None:
                 raise DeployFailed(f"{wanted.name}: there is no topic {topic}")
 
-    def _url(self, function: str) -> Any:
-        return url_of(self._run, self._region, function)
-
     def _topic(self, name: Any) -> Any:
         if isinstance(name, Unknown) or not name or "/" in name:
             return name
@@ -160,6 +156,9 @@ def _check(name: str, options: Options) -> None:
             f"{name}: a new subscription of Pub/Sub begins with what is published from then on; leave "
             "starting_position out, and seek it to a time (`gcloud pubsub subscriptions seek`) where the topic retains"
         )
+    for key in ("enabled", "ordering"):
+        if not isinstance(options.get(key, False), (bool, Unknown)):
+            raise InputError(f"{name}: {key} {options[key]!r} is neither true nor false")
     path, filter_ = options.get("path") or "", options.get("filter") or ""
     if isinstance(path, str) and path and not path.startswith("/"):
         raise InputError(f"{name}: path {path!r} does not begin with /")

@@ -119,6 +119,25 @@ def test_a_job_that_nobody_answers(google: Google) -> None:
     until(lambda: ok(google, "GET", f"{JOBS}/nightly").get("status") == {"code": 14})
 
 
+@pytest.mark.parametrize("paused", [False, True])
+def test_jobs_run_by_the_clock(google: Google, paused: bool) -> None:
+    url = function(google, CODE.format(status=204))
+    token = {"serviceAccountEmail": EMAIL, "audience": url}
+    target = {"uri": f"{url}/x", "oidcToken": token, "body": base64.b64encode(b"{1}").decode()}
+    ok(google, "POST", JOBS, job(httpTarget=target))
+    if paused:
+        ok(google, "POST", f"{JOBS}/nightly:pause", {})
+    live = google.core.state.resources[f"{JOB}/nightly"]
+    live["scheduleTime"] = "2001-01-01T00:00:00Z"
+    ok(google, "POST", JOBS, job(name=f"{JOB}/another"))
+    until(lambda: not live["scheduleTime"].startswith("2001"))
+    if paused:
+        ok(google, "POST", f"{JOBS}/nightly:run", {})
+    until(lambda: "status" in live)
+    assert live["status"] == {}
+    assert written(google) == ["{1}"], "once"
+
+
 def topic(google: Google, name: str = "orders") -> str:
     return str(ok(google, "PUT", f"{PUBSUB}/topics/{name}", {})["name"])
 

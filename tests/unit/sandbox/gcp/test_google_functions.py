@@ -94,6 +94,12 @@ def test_who_may_ask(google: Google) -> None:
     assert ask().status_code == 403
     assert ask(Authorization=f"Bearer {google.tokens.issue_id('https://elsewhere')}").status_code == 403
     assert ask(Authorization=f"Bearer {google.tokens.issue_id(uri)}").text == "hello"
+    token = {"Authorization": f"Bearer {google.tokens.issue_id(uri, 'caller@x')}"}
+    assert ask(**token).status_code == 403
+    invited = {"role": "roles/run.invoker", "members": ["serviceAccount:caller@x"]}
+    google.core.state.policies[SERVICE] = {"bindings": [invited]}
+    assert ask(**token).text == "hello"
+    assert ask().status_code == 403
     binding = {"role": "roles/run.invoker", "members": ["allUsers"]}
     google.core.state.policies[SERVICE] = {"bindings": [binding]}
     assert ask().text == "hello"

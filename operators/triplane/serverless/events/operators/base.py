@@ -13,7 +13,8 @@ from triplane import settings
 from triplane.core.digest import digest
 from triplane.core.errors import InputError
 from triplane.serverless.airflow import airflow_errors, resolved
-from triplane.serverless.events.targets import DEFAULT_CONNECTIONS, TARGETS, Place
+from triplane.serverless.events.targets import DEFAULT_CONNECTIONS, STREAMS, TARGETS
+from triplane.serverless.targets import Place
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,15 +32,15 @@ DEFERRED_SECONDS = 15.0
 class EventSourceOperator(BaseOperator):
     """What these operators share; not used by itself.
 
-    :param target: ``eventbridge``, ``cloud_scheduler`` or ``logic_apps``
+    :param target: a name of :data:`triplane.serverless.events.targets.TARGETS`
     :param name: its name at the cloud
-    :param options: what it shall be, see the guide to schedules; may hold ``${stack.output}``,
+    :param options: what it shall be, see the guides to schedules and streams; may hold ``${stack.output}``,
         ``${variable.name}`` and ``${connection.conn_id}``. None leaves one out
     :param conn_id: the Airflow connection to the cloud; default is the cloud's usual one
     :param region: region or location
     :param project: Google Cloud project; default is the connection's
     :param resource_group: Azure resource group
-    :param address: ``<cloud>/schedule/<name>``
+    :param address: ``<cloud>/schedule/<name>`` or ``<cloud>/stream/<name>``
     :param scope: where stack outputs are kept: ``<environment>/<cloud>``; by default the DAG's id
     :param limit: how long it may take, in seconds
     """
@@ -72,7 +73,7 @@ class EventSourceOperator(BaseOperator):
         self.region = region
         self.project = project
         self.resource_group = resource_group
-        self.address = address or f"{target}/schedule/{name}"
+        self.address = address or f"{target}/{'stream' if target in STREAMS else 'schedule'}/{name}"
         self.kept_as: str | None = None
         """The address under which it is remembered, where that is another one."""
         self.scope = scope
