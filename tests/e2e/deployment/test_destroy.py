@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -92,8 +93,8 @@ def test_everything_is_destroyed_in_reverse(installation: Installation, deployed
     assert "streaming-platform-staging-webhook" not in {item["FunctionName"] for item in functions}
     child = f"{run_id}.azure.apply"
     ended = {name: installation.task("deploy_azure", child, name) for name in REVERSED}
-    assert ended[REVERSED[0]]["end_date"] <= ended[REVERSED[1]]["start_date"]
-    assert ended[REVERSED[1]]["end_date"] <= ended[REVERSED[2]]["start_date"]
+    for earlier, later in pairwise(REVERSED):
+        assert ended[earlier]["end_date"] <= ended[later]["start_date"]
     for skipped in ("infrastructure.network.apply", "applications.query.deploy", "functions.webhook.deploy"):
         assert installation.task("deploy_azure", child, skipped)["state"] == "skipped"
 
