@@ -8,7 +8,7 @@ from tests.unit.serverless.google_lab import function
 
 from triplane.core.errors import InputError
 from triplane.serverless.google import cloud_functions_body as body
-from triplane.serverless.target import Observed
+from triplane.serverless.target import Desired, Observed
 
 CODE, CONFIG = "sha256:" + "0f" * 32, "sha256:" + "ff" * 32
 
