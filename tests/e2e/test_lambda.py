@@ -29,6 +29,7 @@ EXAMPLE = Path(__file__).parents[2] / "examples/streaming-platform/functions/web
 ROLE = "arn:aws:iam::000000000000:role/webhook-test"
 REGION = "eu-west-1"
 CODE = "import os\ndef handler(event, context):\n    print('seen', event)\n    return {{'it': os.environ['WORD'], 'n': {}}}\n"
+BROKEN = "import logging\ndef handler(event, context):\n    logging.error('it gets full')\n    raise OSError('disk {}')\n"
 BREAKS = ("killed before", "killed after", "answer lost")
 FAULTS = {
     "ThrottlingException": 429,
@@ -153,11 +154,13 @@ def test_code_that_runs_is_asked_before_it_serves(target: AwsLambda, name: str, 
     smoke = Smoke(payload={"n": 1}, contains='"it": "hello"')
     assert deploy(target, wanted(), smoke=smoke).serves == "1"
     lines: list[str] = []
-    broken = wanted(2, code="def handler(event, context):\n    raise OSError('disk {}')\n")
+    broken = wanted(2, code=BROKEN)
     attempt = deploy(target, broken, smoke=smoke, log=lines.append)
     assert (attempt.serves, attempt.failed) == ("1", "the smoke test of 2 failed: it answered 500, not 200")
     assert any("OSError: disk 2" in line for line in lines)
-    assert any("OSError: disk 2" in line for line in target.tail(name, "2"))
+    said = target.tail(name, "2")
+    assert any("OSError: disk 2" in line for line in said)
+    assert any(line.startswith("[ERROR]") and line.endswith("it gets full") for line in said)
     assert live(target, name).version == "1"
     assert target.tail("no-such-function", "1") == ()
 

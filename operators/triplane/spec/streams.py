@@ -68,7 +68,7 @@ class AzureStream(Stream):
     """The name of the trigger's ``connection`` in the code."""
     consumer_group: str | None = None
     identity: str | None = None
-    """Client id of the managed identity that reads, where it is not the app's own."""
+    """Client id or resource id of the managed identity that reads, where it is not the app's own."""
     batch_size: Annotated[int, Field(ge=1)] | None = None
     """Events in one call, for all triggers of the app."""
     starting_position: Literal["latest", "earliest"] | None = None

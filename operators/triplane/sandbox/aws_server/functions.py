@@ -38,7 +38,12 @@ from triplane.sandbox.aws_server.accounts import ACCOUNT
 
 WORK_SECONDS = 0.5
 BOOTSTRAP = """
-import importlib, json, sys
+import importlib, json, logging, sys, time
+said = logging.StreamHandler(sys.stdout)
+form = f"[%(levelname)s]\\t%(asctime)s.%(msecs)03dZ\\t{sys.argv[4]}\\t%(message)s"
+said.setFormatter(logging.Formatter(form, "%Y-%m-%dT%H:%M:%S"))
+said.formatter.converter = time.gmtime
+logging.getLogger().addHandler(said)
 sys.path.insert(0, "code")
 module, _, name = sys.argv[1].rpartition(".")
 class Context:

@@ -29,6 +29,7 @@ class PubSub:
             f"{TOPICS}.create": self.create_topic,
             f"{TOPICS}.get": lambda call: self._state.get(self._found(call.params["topic"])),
             f"{TOPICS}.list": lambda call: {"topics": self._state.below(f"{call.params['project']}/topics")},
+            f"{TOPICS}.patch": self.patch_topic,
             f"{TOPICS}.delete": self.delete_topic,
             f"{TOPICS}.publish": self.publish,
             f"{TOPICS}.subscriptions.list": self.of_topic,
@@ -46,11 +47,19 @@ class PubSub:
         }
 
     def create_topic(self, call: Call) -> Body:
-        full = self._absent(call)
-        if retention := call.body.get("messageRetentionDuration"):
+        return self._write_topic(self._absent(call), call.body)
+
+    def patch_topic(self, call: Call) -> Body:
+        full = self._found(call.params["name"])
+        wanted = self._state.get(full)
+        merge(wanted, call.body.get("topic", {}), _mask(call, "UpdateTopicRequest"))
+        return self._write_topic(full, wanted)
+
+    def _write_topic(self, full: str, wanted: Body) -> Body:
+        if retention := wanted.get("messageRetentionDuration"):
             seconds(retention, "message_retention_duration", 600, 31 * DAY)
-        body = {key: value for key, value in call.body.items() if key not in INPUT_ONLY}
-        self._state.resources[full] = {"name": full, **body, "state": "ACTIVE"}
+        body = {key: value for key, value in wanted.items() if key not in INPUT_ONLY}
+        self._state.resources[full] = {**body, "name": full, "state": "ACTIVE"}
         return self._state.get(full)
 
     def delete_topic(self, call: Call) -> Body:
@@ -89,12 +98,8 @@ class PubSub:
 
     def patch(self, call: Call) -> Body:
         full = self._found(call.params["name"])
-        mask = call.body.get("updateMask", "")
-        paths = [path.strip() for path in mask.split(",") if path.strip()]
-        if not paths:
-            text = "The update_mask in the UpdateSubscriptionRequest must be set, and must contain a non-empty paths list."
-            raise invalid("update_mask", text)
-        for path in paths:
+        mask = _mask(call, "UpdateSubscriptionRequest")
+        for path in mask.split(","):
             if fixed := {**FIXED, **{name: name for name in FIXED.values()}}.get(path):
                 text = (
                     "Invalid update_mask provided in the UpdateSubscriptionRequest: "
@@ -163,3 +168,12 @@ class PubSub:
         if full not in self._state.resources:
             raise missing(full)
         return full
+
+
+def _mask(call: Call, request: str) -> str:
+    """The paths that an update names, joined by commas."""
+    paths = [path.strip() for path in call.body.get("updateMask", "").split(",") if path.strip()]
+    if not paths:
+        text = f"The update_mask in the {request} must be set, and must contain a non-empty paths list."
+        raise invalid("update_mask", text)
+    return ",".join(paths)

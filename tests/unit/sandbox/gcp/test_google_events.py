@@ -348,3 +348,16 @@ def test_faults(google: Google) -> None:
     google.core.faults.add(Fault(path="cloudscheduler.*jobs", method="POST", done=True))
     assert refused(google, "POST", JOBS, job())[:2] == (503, "UNAVAILABLE")
     assert ok(google, "GET", f"{JOBS}/nightly")["state"] == "ENABLED"
+
+
+def test_topics_are_updated_by_a_mask(google: Google) -> None:
+    topic(google)
+    url, body = f"{PUBSUB}/topics/orders", {"labels": {"team": "data"}, "messageRetentionDuration": "600s"}
+    assert refused(google, "PATCH", url, {"topic": body})[:2] == (400, "INVALID_ARGUMENT")
+    made = ok(google, "PATCH", url, {"topic": body, "updateMask": "labels"})
+    assert (made["labels"], "messageRetentionDuration" in made) == ({"team": "data"}, False)
+    made = ok(google, "PATCH", url, {"topic": {}, "updateMask": "labels"})
+    assert ok(google, "GET", url) == made
+    assert not made.get("labels")
+    too_short = {"topic": {"messageRetentionDuration": "1s"}, "updateMask": "messageRetentionDuration"}
+    assert refused(google, "PATCH", url, too_short)[:2] == (400, "INVALID_ARGUMENT")
