@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from triplane.spec import cache
 from triplane.spec.checks import check
 from triplane.spec.document import Document, Location, Problem
 from triplane.spec.model import Platform
@@ -28,13 +29,25 @@ class SpecError(ValueError):
 def load(path: Path | str, *, files: bool = True) -> Platform:
     """The platform that the file describes.
 
-    ``files=False`` leaves out the checks that look at the files the spec names, for a DAG file
-    that is parsed again and again. Raises :class:`SpecError` with every problem.
+    ``files=False`` leaves out the checks that look at the files the spec names, and remembers what was read, for a
+    DAG file that is parsed again and again. Raises :class:`SpecError` with every problem.
     """
+    text = None if files else _text(Path(path))
+    if text is not None and (known := cache.get(text)):
+        return known
     platform, problems = _read(Path(path), files)
     if platform is None or problems:
         raise SpecError(problems)
+    if text is not None:
+        cache.put(text, platform)
     return platform
+
+
+def _text(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
 
 
 def problems_of(path: Path | str) -> list[Problem]:
@@ -99,7 +112,7 @@ def _closest(word: str, known: Sequence[str]) -> str:
     return f"did you mean '{matches[0]}'?" if matches else ""
 
 
-@cache
+@functools.cache
 def _schema() -> dict[str, Any]:
     return json_schema()
 
