@@ -50,11 +50,8 @@ class Tasks:
         return self.apply(self.plan(**options), **options)
 
     def delete(self, change: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """What ``change`` says, by default a new plan; a retry does it again."""
         change = change or self.plan(intent="destroy")
-        return self._run(EventSourceDeleteOperator, {}, change=change)
-
-    def remove(self, change: Mapping[str, Any]) -> dict[str, Any]:
-        """Delete what ``change`` says; a retry does it again."""
         return self._run(EventSourceDeleteOperator, {}, change=dict(change))
 
     def drift(self, **options: Any) -> dict[str, Any]:

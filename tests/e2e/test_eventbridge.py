@@ -128,7 +128,7 @@ def test_cut_off_at_each_call(tasks: Tasks, how: str, monkeypatch: pytest.Monkey
         assert persist(lambda given=options: tasks.plan(**given))["action"] == "none"
     breaking = steps.broken(monkeypatch, how)
     gone = persist(lambda: tasks.plan(intent="destroy"))
-    assert persist(lambda: tasks.remove(gone))["state"] == "destroyed"
+    assert persist(lambda: tasks.delete(gone))["state"] == "destroyed"
     assert breaking.broken["DeleteSchedule"] >= 1
     assert schedules(tasks.name) == []
 
@@ -144,7 +144,7 @@ def test_a_cloud_that_is_busy(tasks: Tasks, code: str, monkeypatch: pytest.Monke
         assert persist(lambda given=options: tasks.plan(**given))["action"] == "none"
     steps.broken(monkeypatch, code, FAULTS[code])
     gone = persist(lambda: tasks.plan(intent="destroy"))
-    assert persist(lambda: tasks.remove(gone))["state"] == "destroyed"
+    assert persist(lambda: tasks.delete(gone))["state"] == "destroyed"
 
 
 def test_credentials_that_nobody_knows(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -95,7 +95,7 @@ def test_cut_off_at_each_call(tasks: Tasks, how: str, monkeypatch: pytest.Monkey
         assert persist(lambda given=options: tasks.plan(**given))["action"] == "none"
     breaking = steps.broken(monkeypatch, how)
     gone = persist(lambda: tasks.plan(intent="destroy"))
-    assert persist(lambda: tasks.remove(gone))["state"] == "destroyed"
+    assert persist(lambda: tasks.delete(gone))["state"] == "destroyed"
     assert (rules(tasks.name), permissions(tasks.name)) == ([], [])
 
 
@@ -107,5 +107,5 @@ def test_a_cloud_that_is_busy(tasks: Tasks, code: str, monkeypatch: pytest.Monke
     assert persist(tasks.plan)["action"] == "none"
     steps.broken(monkeypatch, code, FAULTS[code])
     gone = persist(lambda: tasks.plan(intent="destroy"))
-    assert persist(lambda: tasks.remove(gone))["state"] == "destroyed"
+    assert persist(lambda: tasks.delete(gone))["state"] == "destroyed"
     assert (rules(tasks.name), permissions(tasks.name)) == ([], [])

@@ -238,7 +238,7 @@ def test_cut_off_at_each_call(tasks: Tasks, how: str, monkeypatch: pytest.Monkey
     tasks.options = {**tasks.options, **options}
     steps.broken(monkeypatch, how)
     gone = persist(lambda: tasks.plan(intent="destroy"))
-    assert persist(lambda: tasks.remove(gone))["state"] == "destroyed"
+    assert persist(lambda: tasks.delete(gone))["state"] == "destroyed"
     assert mappings(tasks.name) == []
 
 
@@ -253,7 +253,7 @@ def test_a_cloud_that_is_busy(tasks: Tasks, code: str, monkeypatch: pytest.Monke
         _one_that_is_right(tasks, **options)
     steps.broken(monkeypatch, code, FAULTS[code])
     gone = persist(lambda: tasks.plan(intent="destroy"))
-    assert persist(lambda: tasks.remove(gone))["state"] == "destroyed"
+    assert persist(lambda: tasks.delete(gone))["state"] == "destroyed"
 
 
 def test_credentials_that_nobody_knows(tasks: Tasks, monkeypatch: pytest.MonkeyPatch) -> None:
