@@ -71,10 +71,11 @@ class Tasks:
 
     def _context(self) -> Any:
         run = SimpleNamespace(dag_id="d", run_id=self.run_id)
-        return {
-            "dag_run": run,
-            "ti": SimpleNamespace(xcom_push=lambda key, value: self.pushed.append(value)),
-        }
+        return {"dag_run": run, "ti": SimpleNamespace(xcom_push=self._push)}
+
+    def _push(self, key: str, value: Any) -> None:
+        if key == "return_value":
+            self.pushed.append(value)
 
 
 def store(monkeypatch: pytest.MonkeyPatch, folder: Any) -> None:

@@ -118,7 +118,10 @@ def test_an_event_source_is_called_what_it_is(kind: str, monkeypatch: pytest.Mon
     target: Any = gcp()
     monkeypatch.setitem(targets.TARGETS, "cloud_scheduler", lambda place: target)
     tasks = Tasks(
-        "cloud_scheduler", "n", {"function": "hook", "cron": "0 6 * * *"}, {"address": f"gcp/{kind}/nightly"}
+        "cloud_scheduler",
+        "n",
+        {"function": "hook", "cron": "0 6 * * *"},
+        {"address": f"gcp/{kind}/nightly", "project": "p"},
     )
     assert tasks.deploy()["state"] == "deployed"
     target._api.things.clear()

@@ -1,4 +1,4 @@
-"""Links from a task to the function in its cloud's console."""
+"""Links from a task to what it deploys in its cloud's console."""
 
 from __future__ import annotations
 
@@ -15,10 +15,15 @@ if TYPE_CHECKING:
     from triplane.serverless.targets import Place
 
 CONSOLE_URL = "console_url"
+_AZURE = {
+    "azure_functions": "Microsoft.Web/sites",
+    "container_apps": "Microsoft.App/containerApps",
+    "logic_apps": "Microsoft.Logic/workflows",
+}
 
 
 class ConsoleLink(BaseOperatorLink):
-    """The function or service in the cloud's console."""
+    """The function, service, schedule or stream in the cloud's console."""
 
     name = "Console"
 
@@ -42,8 +47,19 @@ def console_url(target: str, name: str, place: Place, options: Mapping[str, Any]
             return (
                 f"https://console.cloud.google.com/functions/details/{region}/{name}?project={place.project}"
             )
-        case "azure_functions" | "container_apps":
-            kind = "Microsoft.Web/sites" if target == "azure_functions" else "Microsoft.App/containerApps"
+        case "eventbridge":
+            return f"https://{region}.console.aws.amazon.com/scheduler/home?region={region}#schedules/default/{name}"
+        case "eventbridge_rules":
+            return f"https://{region}.console.aws.amazon.com/events/home?region={region}#/eventbus/default/rules/{name}"
+        case "kinesis":
+            return console_url("lambda", str(options.get("function", "")), place, options)
+        case "cloud_scheduler":
+            return f"https://console.cloud.google.com/cloudscheduler/jobs/edit/{region}/{name}?project={place.project}"
+        case "pubsub":
+            return f"https://console.cloud.google.com/cloudpubsub/subscription/detail/{name}?project={place.project}"
+        case "event_hubs":
+            return console_url("azure_functions", str(options.get("function", "")), place, options)
+        case _ if target in _AZURE:
             group = f"/subscriptions/{place.subscription}/resourceGroups/{place.resource_group}"
-            return f"https://portal.azure.com/#resource{group}/providers/{kind}/{name}"
+            return f"https://portal.azure.com/#resource{group}/providers/{_AZURE[target]}/{name}"
     return ""

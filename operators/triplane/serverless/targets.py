@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from triplane.serverless.target import Target
 
 
+GOOGLE = ("cloud_run", "cloud_functions", "cloud_scheduler", "pubsub")
+AZURE = ("azure_functions", "container_apps", "logic_apps", "event_hubs")
 LINUX = ("manylinux2014_x86_64", "manylinux_2_17_x86_64", "manylinux_2_28_x86_64")
 """Wheels for the Linux of Azure Functions."""
 
@@ -117,11 +119,11 @@ TARGETS: dict[str, Callable[[Place], Target]] = {
 
 def complete(target: str, place: Place) -> Place:
     """The place with what its connection knows. :raises InputError: the connection does not say it either"""
-    if target in ("cloud_run", "cloud_functions") and not place.project:
+    if target in GOOGLE and not place.project:
         from triplane.clouds import gcp
 
         return place._replace(project=gcp.project_id(place.conn_id))
-    if target in ("azure_functions", "container_apps"):
+    if target in AZURE:
         from triplane.clouds import azure
 
         return place._replace(subscription=azure.subscription_id(place.conn_id))

@@ -27,13 +27,21 @@ def test_an_apply_that_stops_half_way(
     pushed: list[Any] = []
     context: Any = {
         "dag_run": SimpleNamespace(dag_id="d", run_id="r"),
-        "ti": SimpleNamespace(xcom_push=lambda key, value: pushed.append(value)),
+        "ti": SimpleNamespace(
+            xcom_push=lambda key, value: pushed.append(value) if key == "return_value" else None
+        ),
     }
 
     def run(operator: Any, **more: Any) -> Any:
         options = {"function": "hook", "cron": more.pop("cron"), "enabled": more.pop("enabled", True)}
         task = operator(
-            task_id="t", target="cloud_scheduler", name="n", scope="s/gcp", options=options, **more
+            task_id="t",
+            target="cloud_scheduler",
+            name="n",
+            project="p",
+            scope="s/gcp",
+            options=options,
+            **more,
         )
         return task.execute(context)
 
@@ -109,7 +117,9 @@ def test_the_way_back_is_gone_to_its_end(step: Any, monkeypatch: pytest.MonkeyPa
     monkeypatch.setitem(targets.TARGETS, "slow", lambda place: target)
     context: Any = {
         "dag_run": SimpleNamespace(dag_id="d", run_id="r"),
-        "ti": SimpleNamespace(xcom_push=lambda key, value: pushed.append(value)),
+        "ti": SimpleNamespace(
+            xcom_push=lambda key, value: pushed.append(value) if key == "return_value" else None
+        ),
     }
     given: dict[str, Any] = {
         "task_id": "t",

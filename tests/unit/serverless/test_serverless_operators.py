@@ -308,13 +308,29 @@ def test_without_an_artifact_store_the_deferral_carries_how_far_it_is(
             "container_apps",
             "https://portal.azure.com/#resource/subscriptions/s/resourceGroups/g/providers/Microsoft.App/containerApps/w",
         ),
+        ("eventbridge", "https://r.console.aws.amazon.com/scheduler/home?region=r#schedules/default/w"),
+        (
+            "eventbridge_rules",
+            "https://r.console.aws.amazon.com/events/home?region=r#/eventbus/default/rules/w",
+        ),
+        ("kinesis", "https://r.console.aws.amazon.com/lambda/home?region=r#/functions/hook"),
+        ("cloud_scheduler", "https://console.cloud.google.com/cloudscheduler/jobs/edit/r/w?project=p"),
+        ("pubsub", "https://console.cloud.google.com/cloudpubsub/subscription/detail/w?project=p"),
+        (
+            "logic_apps",
+            "https://portal.azure.com/#resource/subscriptions/s/resourceGroups/g/providers/Microsoft.Logic/workflows/w",
+        ),
+        (
+            "event_hubs",
+            "https://portal.azure.com/#resource/subscriptions/s/resourceGroups/g/providers/Microsoft.Web/sites/hook",
+        ),
         ("memory", ""),
     ],
 )
 def test_links(target: str, url: str) -> None:
     place = targets.Place("c", region="r", project="p", resource_group="g", subscription="s")
-    cluster = {"cluster": "arn:aws:ecs:r:000000000000:cluster/main"}
-    assert console_url(target, "w", place, cluster) == url
+    options = {"cluster": "arn:aws:ecs:r:000000000000:cluster/main", "function": "hook"}
+    assert console_url(target, "w", place, options) == url
 
 
 def test_a_task_leads_to_the_console(run: Run) -> None:

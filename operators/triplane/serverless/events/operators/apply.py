@@ -38,7 +38,7 @@ class EventSourceApplyOperator(Applying, EventSourceOperator):
         approved = self.approved(context)
         if approved and not approved.changed:
             return self.result("unchanged", str(approved.binds["observed"]), begin)
-        target, memory = self.connect(), self.memory()
+        target, memory = self.connect(context), self.memory()
         wanted = self.wanted(target, strict=True, attempt=self._attempt(context, approved))
         wanted.known()
         if approved:

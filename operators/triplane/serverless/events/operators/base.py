@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import BaseOperator, BaseOperatorLink
 
 from triplane import settings
 from triplane.core.digest import digest
 from triplane.core.errors import InputError
 from triplane.serverless.airflow import airflow_errors, resolved
 from triplane.serverless.events.targets import DEFAULT_CONNECTIONS, STREAMS, TARGETS
+from triplane.serverless.links import CONSOLE_URL, ConsoleLink
 from triplane.serverless.targets import Place
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class EventSourceOperator(BaseOperator):
     template_fields: Sequence[str] = (
         *("name", "options", "conn_id", "region", "project", "resource_group", "address", "scope"),
     )
+    operator_extra_links: Sequence[BaseOperatorLink] = (ConsoleLink(),)
     ui_color = "#fdebd3"
 
     def __init__(
@@ -93,12 +95,21 @@ class EventSourceOperator(BaseOperator):
         with airflow_errors(self.address):
             return self.work(context, begin)
 
-    def connect(self) -> EventSource:
-        """The target, with clients for the connection."""
+    def connect(self, context: Context | None = None) -> EventSource:
+        """The target, with clients for the connection; people can follow the task to the cloud's console."""
         if self.target not in TARGETS:
             raise InputError(f"{self.target!r} is not a target; use one of {', '.join(TARGETS)}")
         place = Place(self.conn_id, self.region, self.project, self.resource_group)
+        if context is not None:
+            self._link(context, place)
         return TARGETS[self.target](place)
+
+    def _link(self, context: Context, place: Place) -> None:
+        from triplane.serverless.links import console_url
+        from triplane.serverless.targets import complete
+
+        url = console_url(self.target, self.name, complete(self.target, place), self.options)
+        context["ti"].xcom_push(key=CONSOLE_URL, value=url)
 
     def wanted(self, target: EventSource, *, strict: bool, attempt: str = "") -> Wanted:
         """As it is written, with its references resolved; what is not known yet is ``UNKNOWN`` unless ``strict``."""

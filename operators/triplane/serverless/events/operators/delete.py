@@ -28,7 +28,7 @@ class EventSourceDeleteOperator(Applying, EventSourceOperator):
         approved = self.approved(context)
         if approved and not approved.changed:
             return self.result("unchanged", "", begin)
-        target, memory = self.connect(), self.memory()
+        target, memory = self.connect(context), self.memory()
         wanted = self.wanted(target, strict=False)
         found = target.observe(wanted)
         if approved:

@@ -29,7 +29,7 @@ class EventSourcePlanOperator(EventSourceOperator):
         """Observe and compare."""
         from triplane.serverless.events.source import plan, plan_to_destroy
 
-        target = self.connect()
+        target = self.connect(context)
         wanted = self.wanted(target, strict=False)
         found = target.observe(wanted)
         if self.intent == "destroy":
