@@ -15,7 +15,6 @@ from tests.serverless_rounds import again, deleted, deployed, run
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, RefusedError, StaleError
 from triplane.serverless.azure import function_app_body as body
-from triplane.serverless.azure import stream_settings
 from triplane.serverless.azure.functions import AzureFunctions
 from triplane.serverless.target import Desired, Observed, Smoke, check_options, difference
 
@@ -404,44 +403,3 @@ def test_a_stale_observation_is_refused(cloud: Lab, make: Make, desired: Desired
         make().prepare(other(desired, 2, TWO), Observed(version="other"), print)
     with pytest.raises(StaleError, match="is gone"):
         make().prepare(dataclasses.replace(desired, name="gone"), Observed(version="other"), print)
-
-
-STREAM = stream_settings.written(
-    "orders",
-    {
-        "setting": "ORDERS", "trigger": "on_order", "stream": f"{SCOPE}/Microsoft.EventHub/namespaces/n/eventhubs/orders",
-        "consumer_group": "orders", "own_consumer_group": True, "identity": "system", "batch_size": 20,
-        "starting_position": "latest", "enabled": True,
-    },
-)  # fmt: skip
-SWITCH = "AzureWebJobs.on_order.Disabled"
-
-
-@pytest.mark.parametrize("slot", ["staging", "none"])
-def test_what_a_stream_has_set_stays(cloud: Lab, make: Make, desired: Desired, slot: str) -> None:
-    """Through a slot and in place, through a deployment and one that fails; a slot never reads events."""
-    desired = dataclasses.replace(desired, options={**desired.options, "slot": slot})
-    deployed(make, desired)
-    cloud.arm("PUT", f"{APP}/config/appsettings", {"properties": {**settings(cloud), **STREAM}})
-    streaming = make().observe("app")
-    assert streaming is not None
-    assert difference(desired, streaming) == ()
-    read: list[str | None] = []
-
-    def look(attempt: Any) -> None:
-        if any(name.endswith("staging") for name in slots(cloud)):
-            read.append(settings(cloud, f"{APP}/slots/staging").get(SWITCH))
-
-    update = other(desired, 2, TWO)
-    second = deployed(make, update, between=look)
-    assert difference(update, second) == ()
-    failing = other(desired, 3, UNIMPORTABLE)
-    assert run(make, failing, second, between=look).failed
-    found = make().observe("app")
-    assert found is not None
-    assert difference(update, found) == ()
-    assert {key: value for key, value in settings(cloud).items() if key in STREAM} == STREAM
-    assert set(read) == ({"true"} if slot == "staging" else set())
-    taken = other(desired, 4, ONE, environment={SWITCH: "true"})
-    with pytest.raises(InputError, match=r"set by a stream|deployment slot setting"):
-        make().prepare(taken, found, print)
