@@ -98,7 +98,7 @@ def test_what_is_not_written_is_as_aws_has_it() -> None:
         ({"dead_letter": "arn:q"}, {}, ("dead_letter: (not set) -> arn:q",)),
         ({"starting_position": "earliest"}, {}, ("starting_position: latest -> earliest",)),
         ({}, {"StartingPosition": "AT_TIMESTAMP"}, ("starting_position: AT_TIMESTAMP -> latest",)),
-        ({}, {"TumblingWindowInSeconds": 30}, ("other: {'TumblingWindowInSeconds': '30'} -> {}",)),
+        ({}, {"TumblingWindowInSeconds": 30}, ("other: {'TumblingWindowInSeconds': '30'} -> (not set)",)),
         ({}, {"FilterCriteria": {"Filters": []}}, ()),
         ({}, {"State": "Updating"}, ()),
         ({"enabled": False}, {"State": "Updating"}, ()),
