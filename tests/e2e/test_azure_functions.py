@@ -106,8 +106,11 @@ def test_a_function_is_deployed_updated_and_deleted(
     assert make().observe(desired.name) is None
 
 
-@pytest.mark.parametrize("data", [UNIMPORTABLE, NO_ARCHIVE], ids=["import", "archive"])
-@pytest.mark.parametrize("slot", ["staging", "none"])
+@pytest.mark.parametrize(
+    ("slot", "data"),
+    [("staging", UNIMPORTABLE), ("none", NO_ARCHIVE)],
+    ids=["staging, import", "none, archive"],
+)
 def test_a_package_that_fails_is_rolled_back(
     make: Callable[[], AzureFunctions], desired: Desired, data: bytes, slot: str
 ) -> None:

@@ -33,7 +33,6 @@ BROKEN = "import logging\ndef handler(event, context):\n    logging.error('it ge
 BREAKS = ("killed before", "killed after", "answer lost")
 FAULTS = {
     "ThrottlingException": 429,
-    "TooManyRequestsException": 429,
     "ServiceException": 500,
     "ExpiredTokenException": 403,
 }

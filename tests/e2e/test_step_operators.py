@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 import uuid
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,8 +18,9 @@ from triplane.sandbox.runtime import Sandbox
 from triplane.serverless.aws.operators import LambdaPublishVersionOperator, LambdaUpdateAliasOperator
 from triplane.serverless.google.operators import CloudRunCreateRevisionOperator, CloudRunUpdateTrafficOperator
 from triplane.serverless.links import CONSOLE_URL
-from triplane.serverless.operators import ServerlessInvokeOperator
+from triplane.serverless.operators import ServerlessInvokeOperator, steps
 
+LOOK = 0.2
 CODE = "def handler(event, context):\n    return {{'n': {}}}\n"
 
 
@@ -40,6 +42,7 @@ class Dag:
             try:
                 return task.go_on(context, None, **carried) if carried else task.execute(context)
             except TaskDeferred as parked:
+                time.sleep(LOOK)
                 carried = parked.kwargs or {}
 
 
@@ -47,6 +50,7 @@ class Dag:
 def dag(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cloud_env: dict[str, str]) -> Dag:
     monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
     monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
+    monkeypatch.setattr(steps, "PATIENCE_SECONDS", 0.0)
     return Dag()
 
 
