@@ -1,7 +1,7 @@
 # Every target does its own set-up; what it downloads and builds is cached outside the checkout.
 SHELL := /bin/bash
 VENV := .venv
-WORKERS ?= 2
+WORKERS ?= 3
 RUN := $(VENV)/bin
 .DEFAULT_GOAL := help
 # Without bytecode every process would compile Airflow again.
@@ -24,7 +24,7 @@ demo: setup ## deploy the example to three clouds in the sandbox (APPROVE=ui, KE
 	@$(RUN)/python examples/demo
 
 .PHONY: test
-test: setup ## all tests, with real tools against the sandbox (WORKERS=2)
+test: setup ## all tests, with real tools against the sandbox (WORKERS=3)
 	@$(RUN)/pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 .PHONY: unit

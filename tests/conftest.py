@@ -1,4 +1,4 @@
-"""How the tests are shared out where several processes run them (``make test`` uses two)."""
+"""How the tests are shared out where several processes run them (``make test`` uses three: they often wait)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ TOGETHER = {
     "e2e/test_registries": "images",
 }
 """Tests that share something besides the sandbox, and so a process: the start of their path -> a name."""
-FIRST = ("deployments", "images", "e2e/test_locks.py", "e2e/test_kills.py", "e2e/test_terraform.py")
+FIRST = (
+    *("deployments", "images", "e2e/test_charts.py", "e2e/test_locks.py", "e2e/test_kills.py"),
+    *("e2e/test_lambda.py", "e2e/test_function_life.py", "e2e/test_terraform.py"),
+)
 """The longest ones, so that no process is left alone with them at the end."""
 
 
