@@ -119,7 +119,7 @@ def _tasks(build: Build, cloud: str) -> None:
     [change_set, approval] >> authorize
     applied = _apply(planned, authorize, groups)
     with groups["leftovers"]:
-        deleted = delete_leftovers(cloud, authorize)
+        deleted = delete_leftovers(build, cloud, authorize)
     destroyed = _destroy(planned, authorize, deleted)
     authorize.branches = {
         "deploy": [tasks[0].task_id for tasks in applied],

@@ -81,14 +81,19 @@ def plan_leftovers(build: Build, cloud: str) -> EventSourceLeftoversPlanOperator
     return EventSourceLeftoversPlanOperator(
         task_id="plan",
         scope=f"{ENVIRONMENT}/{cloud}",
+        conn_id=build.platform.cloud(cloud).connection,
         components=components,
         trigger_rule="none_failed_min_one_success",
         **retries(),
     )
 
 
-def delete_leftovers(cloud: str, authorize: Any) -> EventSourceLeftoversDeleteOperator:
+def delete_leftovers(build: Build, cloud: str, authorize: Any) -> EventSourceLeftoversDeleteOperator:
     """The task that deletes what has left the spec."""
     return EventSourceLeftoversDeleteOperator(
-        task_id="delete", scope=f"{ENVIRONMENT}/{cloud}", **approved(authorize), **retries()
+        task_id="delete",
+        scope=f"{ENVIRONMENT}/{cloud}",
+        conn_id=build.platform.cloud(cloud).connection,
+        **approved(authorize),
+        **retries(),
     )

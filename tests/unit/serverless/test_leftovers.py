@@ -163,3 +163,20 @@ def test_renamed_one_is_a_new_one_and_a_leftover(target: Any) -> None:
     assert delete(change)[0]["state"] == "destroyed"
     again = EventSourcePlanOperator(task_id="p", scope=SCOPE, **renamed).execute(context())
     assert again["action"] == "none"
+
+
+def test_the_connection_of_the_spec_counts(target: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The one that it was deployed with may be gone."""
+    deploy(component("old"))
+    asked: list[str] = []
+
+    def connect(place: Any) -> Any:
+        asked.append(place.conn_id)
+        return target
+
+    monkeypatch.setitem(targets.TARGETS, "cloud_scheduler", connect)
+    arguments: dict[str, Any] = {"task_id": "l", "scope": SCOPE, "conn_id": "another"}
+    (change,) = EventSourceLeftoversPlanOperator(**arguments).execute(context())
+    EventSourceLeftoversDeleteOperator(**arguments, **approved(change)).execute(context())
+    assert set(asked) == {"another"}
+    assert plan() == []

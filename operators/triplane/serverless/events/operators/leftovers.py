@@ -41,15 +41,24 @@ class EventSourceLeftoversPlanOperator(BaseOperator):
     Returns one ``ComponentChange`` as JSON for each, at the address ``<cloud>/leftover/<kind>.<name>@<region>``.
 
     :param scope: ``<environment>/<cloud>`` (templated)
+    :param conn_id: the connection to the cloud; by default the one that each was deployed with
     :param components: for each that is in the spec the arguments of an :class:`EventSourceOperator` (templated)
     """
 
     template_fields: Sequence[str] = ("scope", "components")
     ui_color = "#fdebd3"
 
-    def __init__(self, *, scope: str, components: Sequence[Mapping[str, Any]] = (), **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        scope: str,
+        conn_id: str | None = None,
+        components: Sequence[Mapping[str, Any]] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.scope = scope
+        self.conn_id = conn_id
         self.components = components
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
@@ -62,7 +71,7 @@ class EventSourceLeftoversPlanOperator(BaseOperator):
         changes = []
         for deployed in leftovers(entries, [one.deployed() for one in ours]):
             with airflow_errors(deployed.leftover):
-                found = _find(_leftover(deployed, self.scope))
+                found = _find(_leftover(deployed, self.scope, self.conn_id))
                 if found is None or found.id in _ids(ours, deployed.target):
                     self.log.info("%s is not there any more, or is another component's", deployed.name)
                     continue
@@ -78,6 +87,7 @@ class EventSourceLeftoversDeleteOperator(BaseOperator):
     Returns one ``Result`` as JSON for each.
 
     :param scope: ``<environment>/<cloud>`` (templated)
+    :param conn_id: the connection to the cloud; by default the one that each was deployed with
     :param change_set: digest of the approved change set (templated)
     :param authorization: ``{"decisions": [...]}``, the signed decisions on the change set (templated)
     """
@@ -85,9 +95,12 @@ class EventSourceLeftoversDeleteOperator(BaseOperator):
     template_fields: Sequence[str] = ("scope", "change_set", "authorization")
     ui_color = "#fdebd3"
 
-    def __init__(self, *, scope: str, change_set: str, authorization: Any, **kwargs: Any) -> None:
+    def __init__(
+        self, *, scope: str, change_set: str, authorization: Any, conn_id: str | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.scope = scope
+        self.conn_id = conn_id
         self.change_set = change_set
         self.authorization = authorization
 
@@ -105,19 +118,16 @@ class EventSourceLeftoversDeleteOperator(BaseOperator):
         for change in settings.get_change_set(self.change_set).changes:
             if change.address not in places:
                 continue
-            task = _leftover(places[change.address], self.scope, self.change_set, self.authorization)
+            approval = {"change_set": self.change_set, "authorization": self.authorization}
+            task = _leftover(places[change.address], self.scope, self.conn_id, **approval)
             with airflow_errors(change.address):
                 results.append(task.work(context, begin or time.time()))
         return results
 
 
-def _leftover(
-    deployed: Deployed, scope: str, change_set: str | None = None, authorization: Any = None
-) -> _Leftover:
-    arguments = {**deployed.arguments(), "address": deployed.leftover}
-    task = _Leftover(
-        task_id="leftover", scope=scope, change_set=change_set, authorization=authorization, **arguments
-    )
+def _leftover(deployed: Deployed, scope: str, conn_id: str | None, **approval: Any) -> _Leftover:
+    arguments = {**deployed.arguments(), "address": deployed.leftover, "conn_id": conn_id or deployed.conn_id}
+    task = _Leftover(task_id="leftover", scope=scope, **approval, **arguments)
     task.kept_as = deployed.address
     return task
 
