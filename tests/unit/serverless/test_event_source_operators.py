@@ -170,3 +170,40 @@ def test_what_somebody_else_changes_meanwhile_is_not_put_back(
     with pytest.raises(AirflowFailException, match="412"):
         operators.EventSourceApplyOperator(**given, change=change).execute(context)
     assert target.size == 7
+
+
+def test_a_way_back_without_end_ends_at_the_limit(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """However often the task lets go of its worker on it."""
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
+    target, now, pushed = Slow(), [1_000_000.0], []
+    target.steps = [Waiting(why="not yet", seconds=60.0)] * 99
+    monkeypatch.setitem(targets.TARGETS, "slow", lambda place: target)
+    clock = SimpleNamespace(time=lambda: now[0], monotonic=lambda: now[0], sleep=lambda seconds: None)
+    for module in (operators.base, operators.apply):
+        monkeypatch.setattr(module, "time", clock)
+    context: Any = {
+        "dag_run": SimpleNamespace(dag_id="d", run_id="r"),
+        "ti": SimpleNamespace(xcom_push=lambda key, value: pushed.append(value)),
+    }
+    given: dict[str, Any] = {
+        "task_id": "t",
+        "target": "slow",
+        "name": "n",
+        "scope": "s",
+        "options": {"size": 2},
+    }
+    change = operators.EventSourcePlanOperator(**given).execute(context)
+    task = operators.EventSourceApplyOperator(**given, change=change, limit=300.0)
+    with pytest.raises(TaskDeferred):
+        task.execute(context)
+    for _ in range(5):
+        now[0] += 60
+        with pytest.raises(TaskDeferred):
+            task.resume(context)
+    now[0] += 60
+    with pytest.raises(
+        AirflowFailException, match="refused; and what was there before could not be put back"
+    ):
+        task.resume(context)
+    assert pushed[-1]["state"] == "failed"

@@ -13,11 +13,12 @@ if TYPE_CHECKING:
 
 
 class Begun(NamedTuple):
-    """A deployment that is under way: what it set out from, and why it goes back, once it does."""
+    """A deployment that is under way: what it set out from; once it goes back, why, and since when (of ``time.time()``)."""
 
     attempt: str
     previous: Found | None
     failed: str = ""
+    since: float = 0.0
 
 
 class Memory:
@@ -41,13 +42,12 @@ class Memory:
         if not found:
             return None
         previous = None if found["previous"] is None else Found(**found["previous"])
-        return Begun(found["attempt"], previous, found["failed"])
+        return Begun(**{**found, "previous": previous})
 
     def begin(self, begun: Begun) -> None:
         """To be called before anything is changed."""
         previous = None if begun.previous is None else vars(begun.previous)
-        value = {"attempt": begun.attempt, "previous": previous, "failed": begun.failed}
-        self._put(f"event-sources-begun/{self._place}", value)
+        self._put(f"event-sources-begun/{self._place}", {**begun._asdict(), "previous": previous})
 
     def end(self) -> None:
         """It ended, well or back where it was."""

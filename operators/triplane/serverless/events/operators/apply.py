@@ -83,7 +83,7 @@ class EventSourceApplyOperator(Applying, EventSourceOperator):
             memory.end()
             raise
         except TerminalError as error:
-            begun = begun._replace(failed=settings.redactor()(str(error)))
+            begun = begun._replace(failed=settings.redactor()(str(error)), since=time.time())
             memory.begin(begun)
             self._put_back(context, target, wanted, memory, begun)
         self.keep(wanted, now)
@@ -99,7 +99,7 @@ class EventSourceApplyOperator(Applying, EventSourceOperator):
         """
         from triplane.serverless.target import DeployFailed
 
-        begin, previous, reason = time.time(), begun.previous, begun.failed
+        begin, previous, reason = begun.since, begun.previous, begun.failed
         self.say(f"{self.address}: {reason}")
         restored = False
         try:
