@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from triplane.core.errors import InputError, StaleError, TriplaneError
+from triplane.core.errors import InputError, StaleError
 from triplane.serverless.google import cloud_functions_body as body
 from triplane.serverless.google.api import attempt_of, google_errors, step
 from triplane.serverless.google.cloud_functions_api import CloudFunctionsApi
@@ -18,8 +18,8 @@ from triplane.serverless.google.cloud_run_services import CloudRunServices, IdTo
 from triplane.serverless.google.cloud_run_template import options_of, plain_environment
 from triplane.serverless.google.cloud_run_traffic import shares_of, traffic_of, version_of
 from triplane.serverless.google.logs import CloudLogs
+from triplane.serverless.google.served import ServedByCloudRun
 from triplane.serverless.target import (
-    Answer,
     DeployFailed,
     Desired,
     Kind,
@@ -28,7 +28,6 @@ from triplane.serverless.target import (
     Option,
     Progress,
     Ready,
-    Smoke,
     Waiting,
 )
 
@@ -36,7 +35,7 @@ BUILD_SECONDS = 10.0
 Function = dict[str, Any]
 
 
-class CloudFunctions:
+class CloudFunctions(ServedByCloudRun):
     """HTTP functions of one project and region.
 
     ``session`` is a ``google.auth.transport.requests.AuthorizedSession``, ``services`` and ``revisions`` are
@@ -51,8 +50,6 @@ class CloudFunctions:
     """
 
     runs: frozenset[Kind] = frozenset({"package"})
-    splits = True
-    apart = True
     options = frozenset(
         {
             *body.BUILD,
@@ -94,34 +91,9 @@ class CloudFunctions:
         wanted = body.function_body(desired, self._api.project, previous)
         return step(desired.name, lambda: self._prepare(desired, wanted, previous, log))
 
-    def shift(self, name: str, version: str, percent: int, previous: Observed | None, log: Log) -> Progress:
-        """Give ``percent`` of the service's traffic to ``version``; the last step also takes its tag away."""
-        return step(name, lambda: self._run.shift(self._service_name(name), version, percent, previous))
-
-    def verify(self, desired: Desired, version: str) -> None:
-        """Read back that ``version`` has all traffic, and the package that it was built from."""
-        found = self.observe(desired.name)
-        if found is None or found.version != version:
-            raise DeployFailed(f"{(found and found.version) or 'nothing'} serves, not {version}")
-        if found.artifact != desired.artifact:
-            raise DeployFailed(f"{version} runs {found.artifact}, not {desired.artifact}")
-
     def restore(self, name: str, previous: Observed | None, log: Log) -> Progress:
         """Give the traffic back, with ingress and invokers; delete a function that the deployment has made."""
         return step(name, lambda: self._restore(name, previous, log))
-
-    def invoke(self, name: str, version: str, smoke: Smoke) -> Answer:
-        """Ask the revision at the URL of its tag, with an ID token of the connection if it can have one."""
-        with google_errors(name):
-            return self._run.invoke(self._service_name(name), version, smoke)
-
-    def tail(self, name: str, version: str) -> Sequence[str]:
-        """The last lines that the code has written, from Cloud Logging if the target was given its log."""
-        try:
-            with google_errors(name):
-                return self._run.tail(self._service_name(name), version)
-        except TriplaneError:
-            return ()
 
     def delete(self, name: str) -> Progress:
         """Delete the function with its service, once no other operation is at work on it."""

@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import Any, Final
 
-from triplane.core.errors import StaleError, TriplaneError
+from triplane.core.errors import StaleError
 from triplane.serverless.google.api import CALL, attempt_of, google_errors, step
 from triplane.serverless.google.cloud_run_services import CloudRunServices, IdToken, complaint, short
 from triplane.serverless.google.cloud_run_template import options_of, plain_environment, service_body
 from triplane.serverless.google.cloud_run_traffic import shares_of, traffic_of, version_of
 from triplane.serverless.google.logs import CloudLogs
+from triplane.serverless.google.served import ServedByCloudRun
 from triplane.serverless.target import (
-    Answer,
     DeployFailed,
     Desired,
     Kind,
@@ -25,7 +25,6 @@ from triplane.serverless.target import (
     Observed,
     Progress,
     Ready,
-    Smoke,
     Waiting,
 )
 
@@ -37,7 +36,7 @@ LOOKED_AT: Final = 100
 """So many of the newest revisions are looked at to find one of ours."""
 
 
-class CloudRun:
+class CloudRun(ServedByCloudRun):
     """Services of one project and region.
 
     ``services`` and ``revisions`` are ``google.cloud.run_v2`` clients (REST); ``id_token`` gives a token for an
@@ -51,8 +50,6 @@ class CloudRun:
     """
 
     runs: frozenset[Kind] = frozenset({"image"})
-    splits = True
-    apart = True
     options = frozenset(
         {"port", "memory", "cpu", "timeout", "concurrency", "min_instances", "max_instances", "service_account",
          "ingress", "execution_environment", "vpc_connector", "network", "subnetwork", "egress", "invokers"}
@@ -74,7 +71,7 @@ class CloudRun:
     def observe(self, name: str) -> Observed | None:
         """The revision that serves (``a=90,b=10`` where traffic is split), and what it was made from."""
         with google_errors(name):
-            service = self._run.get(self._name(name))
+            service = self._run.get(self._service_name(name))
             return None if service is None or service.delete_time else self._observed(service)
 
     def prepare(self, desired: Desired, previous: Observed | None, log: Log) -> Progress:
@@ -86,44 +83,18 @@ class CloudRun:
         body = service_body(desired, {CONFIG: desired.config, ATTEMPT: attempt})
         return step(desired.name, lambda: self._prepare(desired, body, previous, log))
 
-    def shift(self, name: str, version: str, percent: int, previous: Observed | None, log: Log) -> Progress:
-        """Give ``percent`` of the traffic to ``version``; the last step also takes its tag away."""
-        return step(name, lambda: self._run.shift(self._name(name), version, percent, previous))
-
-    def verify(self, desired: Desired, version: str) -> None:
-        """Read back that ``version`` has all traffic, and the image that it runs."""
-        with google_errors(desired.name):
-            found = self._observed(self._run.found(self._name(desired.name)))
-        if found.version != version:
-            raise DeployFailed(f"{found.version or 'nothing'} serves, not {version}")
-        if found.artifact != desired.artifact:
-            raise DeployFailed(f"{version} runs {found.artifact}, not {desired.artifact}")
-
     def restore(self, name: str, previous: Observed | None, log: Log) -> Progress:
         """Give the traffic back, with ingress and invokers; delete a service that the deployment has made."""
         return step(name, lambda: self._restore(name, previous, log))
 
-    def invoke(self, name: str, version: str, smoke: Smoke) -> Answer:
-        """Ask the revision at the URL of its tag, with an ID token of the connection if it can have one."""
-        with google_errors(name):
-            return self._run.invoke(self._name(name), version, smoke)
-
-    def tail(self, name: str, version: str) -> Sequence[str]:
-        """The last lines that the container has written, from Cloud Logging if the target was given its log."""
-        try:
-            with google_errors(name):
-                return self._run.tail(self._name(name), version)
-        except TriplaneError:
-            return ()
-
     def delete(self, name: str) -> Progress:
         """Delete the service and its revisions."""
-        return step(name, lambda: self._run.delete(self._name(name)))
+        return step(name, lambda: self._run.delete(self._service_name(name)))
 
     def _prepare(
         self, desired: Desired, body: dict[str, Any], previous: Observed | None, log: Log
     ) -> Progress:
-        service = self._run.get(self._name(desired.name))
+        service = self._run.get(self._service_name(desired.name))
         if service is None:
             return self._create(desired, body, previous, log)
         if service.delete_time:
@@ -183,7 +154,7 @@ class CloudRun:
         return next((each for each in newest if each.annotations.get(ATTEMPT) == attempt), None)
 
     def _restore(self, name: str, previous: Observed | None, log: Log) -> Progress:
-        service = self._run.get(self._name(name))
+        service = self._run.get(self._service_name(name))
         if service is None:
             if previous is not None and previous.version:
                 raise DeployFailed(f"{name}: somebody has deleted the service; {previous.version} is gone")
@@ -215,7 +186,7 @@ class CloudRun:
             options={**options_of(service, revision), **known},
         )
 
-    def _name(self, name: str) -> str:
+    def _service_name(self, name: str) -> str:
         return f"{self._parent}/services/{name}"
 
 
