@@ -83,6 +83,22 @@ def register_secret(value: str) -> str:
     return value
 
 
+def claim(environment: str, platform: str) -> None:
+    """Take ``environment`` for ``platform``: in one artifact store each has its ledger, outputs and drift once.
+
+    :raises InputError: it belongs to another platform
+    """
+    store, name = artifact_store(), f"environments/{environment}"
+    owner = store.get_named(name)
+    if owner is None:
+        store.put_named(name, platform.encode())
+    elif owner.decode() != platform:
+        raise InputError(
+            f"the environment {environment} of this artifact store belongs to the platform {owner.decode()}; "
+            f"{platform} needs another name for it, or an artifact store of its own"
+        )
+
+
 def put_outputs(scope: str, stack: str, outputs: Mapping[str, Any]) -> None:
     """Keep a stack's real outputs (name -> value) for the components that refer to them."""
     artifact_store().put_named(f"outputs/{scope}/{stack}", canonical_json(dict(outputs)))

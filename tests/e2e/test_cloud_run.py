@@ -113,7 +113,8 @@ def test_who_may_ask(sandbox: Sandbox, name: str) -> None:
     ("status", "message"), [(429, "Quota exceeded"), (503, "unavailable"), (401, "expired")]
 )
 def test_google_is_busy(sandbox: Sandbox, name: str, status: int, message: str) -> None:
-    fault(sandbox, path=f"services/{name}$", status=status, message=message, times=3)
+    """More often than the client asks by itself: a 401 is asked again with new tokens before it counts."""
+    fault(sandbox, path=f"services/{name}$", status=status, message=message, times=6)
     with pytest.raises(TransientError, match=message):
         connect().observe(name)
     while True:

@@ -28,17 +28,18 @@ def rollback_of(*clouds: str) -> str:
     return f"{{% if params.action == 'rollback' %}}{scopes}{{% endif %}}"
 
 
-def cloud_dag(cloud: str, platform: str | None = None) -> DAG | None:
+def cloud_dag(cloud: str, platform: str | None = None, prefix: str = "") -> DAG | None:
     """The DAG that plans, asks and applies in one cloud; None if the platform does not use it.
 
     :param cloud: ``aws``, ``gcp`` or ``azure``
     :param platform: path of the platform spec, by default ``[triplane] platform``
+    :param prefix: what the ids of all DAGs of this platform begin with, where Airflow holds several platforms
     """
-    build = spec(platform)
+    build = spec(platform, prefix)
     if cloud not in build.platform.used_clouds():
         return None
     with DAG(
-        dag_id=f"deploy_{cloud}",
+        dag_id=build.dag_id("deploy", cloud),
         description=f"Deploy {build.platform.name} to {cloud}",
         schedule=None,
         catchup=False,

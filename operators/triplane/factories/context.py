@@ -26,16 +26,21 @@ ACTIONS = {
 
 
 class Build(NamedTuple):
-    """A platform, where it came from, and the digest that the frozen source must have."""
+    """A platform, where it came from, the digest that the frozen source must have, and what its DAGs' ids begin with."""
 
     platform: Platform
     file: Path
     digest: str
+    prefix: str = ""
 
     @property
     def folder(self) -> Path:
         """The folder that is frozen and deployed."""
         return self.file.parent
+
+    def dag_id(self, name: str, cloud: str | None = None) -> str:
+        """The id of a DAG of this platform: ``deploy``, ``deploy_aws``, ``shop_drift_check``."""
+        return f"{self.prefix}{name}_{cloud}" if cloud else f"{self.prefix}{name}"
 
     def common_params(self) -> dict[str, Param]:
         """The form that every DAG shows."""
@@ -65,10 +70,10 @@ class Build(NamedTuple):
         }
 
 
-def spec(path: str | None = None) -> Build:
+def spec(path: str | None = None, prefix: str = "") -> Build:
     """The platform spec at ``path``, by default the one in ``[triplane] platform``."""
     file = Path(path) if path else settings.platform_file()
-    return _read(file.resolve(), file.stat().st_mtime_ns)
+    return _read(file.resolve(), file.stat().st_mtime_ns)._replace(prefix=prefix)
 
 
 @lru_cache(maxsize=4)

@@ -21,15 +21,16 @@ from triplane.terraform.operators import TerraformDriftBatchOperator
 DAILY = "0 6 * * *"
 
 
-def drift_dag(platform: str | None = None, schedule: str | None = DAILY) -> DAG:
+def drift_dag(platform: str | None = None, schedule: str | None = DAILY, prefix: str = "") -> DAG:
     """The DAG that compares what was deployed with what is really there.
 
     :param platform: path of the platform spec, by default ``[triplane] platform``
     :param schedule: when it runs by itself, for the first environment of the spec
+    :param prefix: as for :func:`triplane.factories.cloud.cloud_dag`
     """
-    build = spec(platform)
+    build = spec(platform, prefix)
     with DAG(
-        dag_id="drift_check",
+        dag_id=build.dag_id("drift_check"),
         description=f"Look for changes to {build.platform.name} made behind its back",
         schedule=schedule,
         catchup=False,

@@ -20,14 +20,15 @@ RUN_ID = "{{ run_id }}"
 PLANNED_ONLY = "{{ params.action == 'plan' or params.dry_run }}"
 
 
-def parent_dag(platform: str | None = None) -> DAG:
+def parent_dag(platform: str | None = None, prefix: str = "") -> DAG:
     """The DAG that deploys to all clouds of the platform.
 
     :param platform: path of the platform spec, by default ``[triplane] platform``
+    :param prefix: as for :func:`triplane.factories.cloud.cloud_dag`
     """
-    build = spec(platform)
+    build = spec(platform, prefix)
     with DAG(
-        dag_id="deploy",
+        dag_id=build.dag_id("deploy"),
         description=f"Deploy {build.platform.name} to {', '.join(build.platform.used_clouds())}",
         schedule=None,
         catchup=False,
@@ -56,7 +57,7 @@ def _tasks(build: Build) -> None:
         "tests": {name: task.output for name, task in tested.items()},
     }
     with TaskGroup("plan"):
-        planned = {cloud: _plan(cloud, frozen, known) for cloud in clouds}
+        planned = {cloud: _plan(build, cloud, frozen, known) for cloud in clouds}
     change_sets = CollectOperator(
         task_id="change_sets",
         children={cloud: task.output for cloud, task in planned.items()},
@@ -66,7 +67,7 @@ def _tasks(build: Build) -> None:
     )
     approval: Any = ApprovalSensor.partial(task_id="approval", retries=0).expand_kwargs(change_sets.output)
     with TaskGroup("apply"):
-        applied = [_apply(cloud, change_sets) for cloud in clouds]
+        applied = [_apply(build, cloud, change_sets) for cloud in clouds]
     with TaskGroup("parity"):
         compared = parity(build)
     report = ReportOperator(
@@ -84,10 +85,10 @@ def _tasks(build: Build) -> None:
         task >> report
 
 
-def _plan(cloud: str, frozen: Any, known: Mapping[str, Any]) -> ChildRunOperator:
+def _plan(build: Build, cloud: str, frozen: Any, known: Mapping[str, Any]) -> ChildRunOperator:
     return ChildRunOperator(
         task_id=cloud,
-        child_dag_id=f"deploy_{cloud}",
+        child_dag_id=build.dag_id("deploy", cloud),
         child_run_id=f"{RUN_ID}.{cloud}.plan",
         conf={
             "action": "{{ params.action }}",
@@ -104,11 +105,11 @@ def _plan(cloud: str, frozen: Any, known: Mapping[str, Any]) -> ChildRunOperator
     )
 
 
-def _apply(cloud: str, change_sets: Any) -> ChildRunOperator:
+def _apply(build: Build, cloud: str, change_sets: Any) -> ChildRunOperator:
     """No automatic retry: a person looks at what failed, then clears this task to retry the cloud alone."""
     return ChildRunOperator(
         task_id=cloud,
-        child_dag_id=f"deploy_{cloud}",
+        child_dag_id=build.dag_id("deploy", cloud),
         child_run_id=apply_run_id(RUN_ID, cloud),
         conf={
             "action": "apply",
@@ -127,7 +128,7 @@ def _apply(cloud: str, change_sets: Any) -> ChildRunOperator:
 
 def _outcome(build: Build, cloud: str) -> dict[str, Any]:
     return {
-        "dag_id": f"deploy_{cloud}",
+        "dag_id": build.dag_id("deploy", cloud),
         "plan_run_id": f"{RUN_ID}.{cloud}.plan",
         "run_id": apply_run_id(RUN_ID, cloud),
         "tasks": task_ids(build, cloud),

@@ -12,7 +12,7 @@ from airflow.sdk.bases.skipmixin import SkipMixin
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from triplane import settings
-from triplane.core.errors import StaleError, TerminalError
+from triplane.core.errors import InputError, StaleError, TerminalError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -70,6 +70,10 @@ class ChangeSetOperator(BaseOperator):
         from triplane.core.approval import Policy
         from triplane.core.change import ChangeSet
 
+        try:
+            settings.claim(self.environment, self.platform)
+        except InputError as error:
+            raise AirflowFailException(str(error)) from error
         change_set = ChangeSet(
             platform=self.platform,
             environment=self.environment,

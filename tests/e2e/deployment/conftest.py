@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.deployment.small import PREFIX, SmallPlatform
 from triplane.sandbox.airflow import AirflowApi, AirflowError, LocalAirflow
 from triplane.sandbox.runtime import Sandbox
 
@@ -23,30 +25,44 @@ SECRETS = {
     "streaming_chart_secret": "Pl4nted-chart-55e0b",
 }
 DAG_IDS = ("deploy", "deploy_aws", "deploy_gcp", "deploy_azure", "drift_check")
+ENVIRONMENTS = {
+    "small": {"approval": {"low": 1, "medium": 1, "high": 1, "critical": 1}},
+    "guarded": {"approval": {"low": 2, "medium": 2, "high": 2, "critical": 2, "approvers": ["bob", "carol"]}},
+    "unasked": {"approval": {"low": 0, "medium": 0}},
+}
+"""Of the small platform: one that asks anybody, one that asks two of two people, and one that asks nobody."""
 
 
 class Installation:
-    """A running Airflow with the example platform, and what people do with it."""
+    """A running Airflow with the example and a small platform, and what people do with them."""
 
-    def __init__(self, airflow: LocalAirflow, platform: PlatformCopy, sandbox: Sandbox) -> None:
+    def __init__(
+        self, airflow: LocalAirflow, platform: PlatformCopy, small: SmallPlatform, sandbox: Sandbox
+    ) -> None:
         self.airflow = airflow
         self.platform = platform
+        self.small = small
         self.spec = platform.spec.read_text()
         self.sandbox = sandbox
         self.alice: AirflowApi = airflow.api("alice")
         self.bob: AirflowApi = airflow.api("bob")
+        self.carol: AirflowApi = airflow.api("carol")
         self.olga: AirflowApi = airflow.api("olga")
 
     def start(self, **conf: Any) -> str:
         """A run of the parent, asked for by alice."""
         return self.alice.trigger("deploy", {"environment": "staging", **conf})
 
-    def approve(self, run_id: str) -> str:
+    def start_small(self, environment: str = "small", **conf: Any) -> str:
+        """A run of the small platform's parent, asked for by alice."""
+        return self.alice.trigger(f"{PREFIX}deploy", {"environment": environment, **conf})
+
+    def approve(self, run_id: str, dag_id: str = "deploy") -> str:
         """Bob approves; returns how the run ended."""
-        for question in self.alice.wait_for_question("deploy", run_id):
+        for question in self.alice.wait_for_question(dag_id, run_id):
             answer = self.bob.answer(question, "Approve")
             assert answer.status_code == 200, answer.text
-        return self.alice.wait("deploy", run_id)
+        return self.alice.wait(dag_id, run_id)
 
     def deploy_alone(self, cloud: str, **conf: Any) -> dict[str, Any]:
         """A run of one cloud's DAG, asked for by alice and approved by bob if it asks: how it went."""
@@ -96,19 +112,23 @@ def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
     platform = PlatformCopy(home / "platform")
     platform.add_chart_secret("streaming_chart_secret")
     platform.commit("The platform as it is")
+    small = SmallPlatform(home / "small" / "platform", ENVIRONMENTS)
+    dags = home / "dags"
+    for folder in (ROOT / "dags", Path(__file__).parent / "dags"):
+        shutil.copytree(folder, dags, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     airflow = LocalAirflow(
         home / "airflow",
-        dags=ROOT / "dags",
+        dags=dags,
         platform=platform.spec,
-        environ=sandbox.environ(),
+        environ={**sandbox.environ(), "SMALL_PLATFORM": str(small.spec)},
         port=sandbox.port("airflow"),
     )
     try:
         airflow.start()
-        airflow.wait_for_dags(*DAG_IDS)
+        airflow.wait_for_dags(*DAG_IDS, *(f"{PREFIX}{name}" for name in DAG_IDS))
         for key, value in SECRETS.items():
             airflow.api().set_variable(key, value)
-        yield Installation(airflow, platform, sandbox)
+        yield Installation(airflow, platform, small, sandbox)
     finally:
         airflow.stop()
 

@@ -1,0 +1,1 @@
+"""Telling people: who gets which message, and through what."""

@@ -1,0 +1,7 @@
+"""Airflow DAG `small_deploy_gcp`: one cloud of the small platform."""
+
+import os
+
+from triplane.factories.cloud import cloud_dag
+
+dag = cloud_dag("gcp", os.environ["SMALL_PLATFORM"], prefix="small_")
