@@ -45,12 +45,24 @@ def ledger(scope: str) -> Ledger:
     """The ledger of ``<environment>/<cloud>``."""
     from triplane.core.ledger import Ledger
 
-    return Ledger(_root(), scope)
+    return Ledger(_root(), scope, signing_keys() if has_signing_key() else ())
+
+
+def ledgers() -> list[Ledger]:
+    """All ledgers of this installation, by the name of their scope."""
+    from triplane.core.ledger import scopes
+
+    return [ledger(scope) for scope in scopes(_root())]
+
+
+def has_signing_key() -> bool:
+    """Whether this process can sign: workers can, where ``[triplane] signing_key`` is set."""
+    return bool(conf.get(SECTION, "signing_key", fallback=None))
 
 
 def signing_keys() -> list[str]:
     """The keys that sign and check decisions, the newest first; only workers need them."""
-    from triplane.core.approval import check_keys
+    from triplane.core.keys import check_keys
 
     return list(check_keys(_keys("signing_key")))
 
@@ -230,7 +242,7 @@ def seal(context: Any, change: ComponentChange) -> dict[str, Any]:
     """
     value = change.to_json()
     run = context.get("dag_run")
-    if run is None or not conf.get(SECTION, "signing_key", fallback=None):
+    if run is None or not has_signing_key():
         return value
     return value | {"seal": _seal(run, value, signing_keys()[0])}
 
@@ -254,7 +266,7 @@ def _seal(run: Any, content: Mapping[str, Any], key: str) -> str:
 
 def seal_tests(result: Mapping[str, Any]) -> dict[str, Any]:
     """What tests found, for XCom, signed for their source and image where ``[triplane] signing_key`` is set."""
-    if not conf.get(SECTION, "signing_key", fallback=None):
+    if not has_signing_key():
         return dict(result)
     return {**result, "seal": _tests_seal(result, signing_keys()[0])}
 

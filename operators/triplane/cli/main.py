@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from triplane.cli import ledger
 from triplane.core.errors import TriplaneError
 
 
@@ -36,6 +37,8 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
 
     keys = commands.add_parser("keys", help="make new keys for the artifact store and for approvals")
     keys.set_defaults(run=_keys)
+
+    ledger.add_parsers(commands)
 
     if words[:1] == ["sandbox"]:
         from triplane.sandbox.command import add_parser

@@ -6,8 +6,6 @@ XCom nor a run configuration nor a task marked successful by hand can stand in f
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
@@ -15,7 +13,8 @@ from typing import Any
 
 from triplane.core.change import ChangeSet, Risk
 from triplane.core.digest import canonical_json
-from triplane.core.errors import InputError, RefusedError, StaleError
+from triplane.core.errors import RefusedError, StaleError
+from triplane.core.keys import key_id, seal, sealed
 from triplane.core.runs import apply_run_id
 
 
@@ -70,15 +69,12 @@ class Decision:
     def sign(self, keys: Sequence[str]) -> Decision:
         """This decision signed with the newest of ``keys``."""
         unsigned = replace(self, key=key_id(keys[0]), signature="")
-        return replace(unsigned, signature=_signature(unsigned, keys[0]))
+        return replace(unsigned, signature=seal(keys[0], canonical_json(unsigned.to_json())))
 
     def signed_by(self, keys: Iterable[str]) -> bool:
         """Whether one of ``keys`` signed exactly this content."""
         unsigned = replace(self, signature="")
-        return any(
-            self.key == key_id(key) and hmac.compare_digest(self.signature, _signature(unsigned, key))
-            for key in keys
-        )
+        return sealed(keys, self.key, canonical_json(unsigned.to_json()), self.signature)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for XCom."""
@@ -138,27 +134,8 @@ def verify(
         )
 
 
-def check_keys(keys: Sequence[str]) -> Sequence[str]:
-    """``keys`` if they can sign. :raises InputError: there is none, or one is too short"""
-    if not keys or any(len(key) < 32 for key in keys):
-        raise InputError(
-            "[triplane] signing_key must hold keys of at least 32 characters, the newest first; "
-            "make one with `triplane keys` and give it to workers only"
-        )
-    return keys
-
-
-def key_id(key: str) -> str:
-    """A name for a key that does not give it away."""
-    return hashlib.sha256(b"triplane key id\0" + key.encode()).hexdigest()[:8]
-
-
 def _hours(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
-
-
-def _signature(unsigned: Decision, key: str) -> str:
-    return hmac.new(key.encode(), canonical_json(unsigned.to_json()), hashlib.sha256).hexdigest()
 
 
 def _problem(

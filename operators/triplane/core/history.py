@@ -9,6 +9,7 @@ from triplane.core.change import ChangeSet
 from triplane.core.errors import InputError
 from triplane.core.ledger import Entry
 
+PLANNED = "change_set"
 AUTHORIZED = "authorized"
 ROLLOUT = "rollout"
 

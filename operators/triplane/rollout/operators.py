@@ -210,13 +210,11 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
         ledger = settings.ledger(f"{self.environment}/{self.cloud}")
         begun = any(entry.body["digest"] == digest for entry in ledger.entries(AUTHORIZED))
         self._check_fresh(change_set, begun=begun)
-        ledger.append(AUTHORIZED, {**body(change_set), "run_id": run.run_id, "approved_by": people})
+        signed = [decision.to_json() for decision in decisions]
+        entry = {**body(change_set), "run_id": run.run_id, "approved_by": people, "decisions": signed}
+        ledger.append(AUTHORIZED, entry)
         self.log.info("%s is approved by %s", digest, ", ".join(people) or "policy: nothing to ask")
-        granted = {
-            "change_set": digest,
-            "source": change_set.source,
-            "decisions": [decision.to_json() for decision in decisions],
-        }
+        granted = {"change_set": digest, "source": change_set.source, "decisions": signed}
         return granted, change_set.intent
 
     def _check_fresh(self, change_set: ChangeSet, *, begun: bool) -> None:

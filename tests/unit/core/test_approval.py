@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from triplane.core.approval import Decision, Policy, check_keys, verify
+from triplane.core.approval import Decision, Policy, verify
 from triplane.core.change import ChangeSet, ComponentChange, Risk
 from triplane.core.errors import InputError, RefusedError, StaleError
+from triplane.core.keys import check_keys
 from triplane.core.runs import apply_run_id
 
 KEY, OTHER = "k" * 32, "o" * 32

@@ -11,7 +11,6 @@ from cryptography.fernet import Fernet
 from triplane.core.change import ChangeSet, ComponentChange, Result, Risk
 from triplane.core.digest import canonical_json, digest, digest_tree
 from triplane.core.errors import InputError, RefusedError
-from triplane.core.ledger import Ledger
 from triplane.core.redact import Redactor
 from triplane.core.references import references, resolve
 from triplane.core.store import ArtifactStore
@@ -167,19 +166,3 @@ def test_store_keys_rotate(tmp_path: Path) -> None:
         ArtifactStore(tmp_path, [new]).get(name)
     with pytest.raises(InputError, match="Fernet keys"):
         ArtifactStore(tmp_path, ["short"])
-
-
-def test_ledger_is_a_chain(tmp_path: Path) -> None:
-    ledger = Ledger(tmp_path, "staging/aws")
-    assert ledger.entries() == []
-    for number in range(3):
-        ledger.append("applying", {"digest": number})
-    assert [entry.body["digest"] for entry in ledger.entries("applying")] == [0, 1, 2]
-    assert ledger.entries("other") == []
-    path = tmp_path / "ledger" / "staging" / "aws" / "00000001.json"
-    path.write_text(path.read_text().replace('"digest":1', '"digest":9'))
-    with pytest.raises(RefusedError, match="broken at entry 2"):
-        ledger.entries()
-    path.unlink()
-    with pytest.raises(RefusedError, match="broken at entry 1"):
-        ledger.append("x", {})
