@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ class LocalAirflow:
         self.url = f"http://127.0.0.1:{port}"
         self.log = home / "airflow.log"
         self._passwords = home / "passwords.json"
-        self._processes: list[subprocess.Popen[bytes]] = []
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._group = 0
         home.mkdir(parents=True, mode=0o700, exist_ok=True)
         self.environ = self._environ(dags, platform) | dict(environ) | self._keys()
         self.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), self.environ["PATH"]])
@@ -70,8 +72,18 @@ class LocalAirflow:
         if self._run("db", "migrate").wait():
             raise AirflowError(f"Airflow has no database; the end of {self.log}:\n{tail(self.log)}")
         for part in PARTS:
-            self._processes.append(self._run(*part, group=self.pid or 0))
+            self._processes[part[0]] = self._run(*part, group=self._group)
+            self._group = self._group or self._processes[part[0]].pid
         self._wait_until(self._healthy, "get ready")
+
+    def kill(self, part: str) -> None:
+        """SIGKILL the main process of ``api-server``, ``scheduler``, ``dag-processor`` or ``triggerer``, and start it
+        again, as what watches over it in production would. The tasks that it has started are left alone."""
+        self._processes[part].kill()
+        self._processes[part].wait()
+        command = next(words for words in PARTS if words[0] == part)
+        self._processes[part] = self._run(*command, group=self._group)
+        self._wait_until(self._healthy, "get ready again")
 
     def _run(self, *args: str, group: int = 0) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
@@ -90,23 +102,23 @@ class LocalAirflow:
         if self.pid is None:
             return
         for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
-            _signal_group(self.pid, number)
+            _signal_group(self._group, number)
             end = time.monotonic() + seconds
             while time.monotonic() < end and self._alive():
                 time.sleep(0.1)
-        self._processes = []
+        self._processes, self._group = {}, 0
 
     @property
     def pid(self) -> int | None:
-        """The leader of its process group, None if it is not running."""
-        return self._processes[0].pid if self._processes else None
+        """The process group, None if it is not running."""
+        return self._group or None
 
     def _alive(self) -> bool:
         """Whether anything is left of the process group."""
-        for process in self._processes:
+        for process in self._processes.values():
             process.poll()
         try:
-            os.killpg(self._processes[0].pid, 0)
+            os.killpg(self._group, 0)
         except ProcessLookupError:
             return False
         return True
@@ -182,7 +194,7 @@ class LocalAirflow:
     def _wait_until(self, condition: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + START_SECONDS
         while not condition():
-            ended = any(process.poll() is not None for process in self._processes)
+            ended = any(process.poll() is not None for process in self._processes.values())
             if ended or time.monotonic() > end:
                 said = tail(self.log)
                 self.stop()
@@ -295,6 +307,16 @@ class AirflowApi:
                 f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text[:500]}"
             )
         return answer.json()
+
+
+def task_process(instance_id: str) -> int | None:
+    """The process that runs a task instance on this machine, by the instance's ``id``; None if none does."""
+    title = f"airflow worker -- {instance_id}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(FileNotFoundError, ProcessLookupError):
+            if (process / "cmdline").read_bytes().startswith(title):
+                return int(process.name)
+    return None
 
 
 def _default(param: Any) -> Any:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.deployment.small import PREFIX, SmallPlatform
+from tests.chaos.parent import PATIENT
+from tests.e2e.deployment.small import DAGS, PREFIX, SmallPlatform
 from triplane.sandbox.airflow import AirflowApi, AirflowError, LocalAirflow
 from triplane.sandbox.runtime import Sandbox
 
@@ -114,13 +115,13 @@ def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
     platform.commit("The platform as it is")
     small = SmallPlatform(home / "small" / "platform", ENVIRONMENTS)
     dags = home / "dags"
-    for folder in (ROOT / "dags", Path(__file__).parent / "dags"):
+    for folder in (ROOT / "dags", DAGS):
         shutil.copytree(folder, dags, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     airflow = LocalAirflow(
         home / "airflow",
         dags=dags,
         platform=platform.spec,
-        environ={**sandbox.environ(), "SMALL_PLATFORM": str(small.spec)},
+        environ={**sandbox.environ(), **PATIENT, "SMALL_PLATFORM": str(small.spec)},
         port=sandbox.port("airflow"),
     )
     try:

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 PREFIX = "small_"
+DAGS = Path(__file__).with_name("dags")
 CLOUDS = {
     "aws": ("s3", {"region": "eu-west-1", "state": {"bucket": "streaming-tfstate"}}),
     "gcp": (
