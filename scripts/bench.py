@@ -126,13 +126,15 @@ def _write_empty(scratch: Path, shape: dict[str, Any]) -> Path:
 
 
 def _large_platform(scratch: Path) -> Path:
-    """The example with 100 stacks in each cloud, each after the one that is ten before it."""
+    """The example with 100 stacks in each cloud, each after the one that is ten before it, and 20 releases."""
     spec = yaml.safe_load(EXAMPLE.read_text())
     for cloud in spec["clouds"].values():
         network = cloud["stacks"]["network"]
         for number in range(100 - len(cloud["stacks"])):
             after = {"after": [f"s{number - 10}"]} if number >= 10 else {}
             cloud["stacks"][f"s{number}"] = {**network, **after}
+        release = cloud["charts"]["ingest"]
+        cloud["charts"] |= {f"r{number}": release for number in range(20 - len(cloud["charts"]))}
     file = scratch / "large" / "platform.yaml"
     file.parent.mkdir()
     file.write_text(json.dumps(spec, default=str))

@@ -37,7 +37,6 @@ class ApprovalSensor(BaseOperator):
     ui_color = "#fff4c2"
 
     def __init__(self, *, change_sets: Any, vote: int = 0, **kwargs: Any) -> None:
-        kwargs.setdefault("retries", 0)
         super().__init__(**kwargs)
         self.change_sets = change_sets
         self.vote = vote

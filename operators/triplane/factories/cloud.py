@@ -11,7 +11,7 @@ from airflow.sdk import DAG, Param, TaskGroup
 from triplane.approval.sensors import ApprovalSensor
 from triplane.factories import components
 from triplane.factories.components import Component
-from triplane.factories.context import Build, policies, spec, with_params
+from triplane.factories.context import Build, policies, retries, spec, with_params
 from triplane.factories.events import KINDS, delete_leftovers, event_sources, plan_leftovers
 from triplane.factories.images import built_images, pushed_images
 from triplane.factories.manifests import manifests
@@ -61,6 +61,7 @@ def freeze_task(build: Build, **conf: str) -> FreezeOperator:
         multiple_outputs=True,
         revision="{{ params.revision }}",
         **conf,
+        **retries(),
     )
 
 
@@ -103,8 +104,9 @@ def _tasks(build: Build, cloud: str) -> None:
         action=components.INTENT,
         ask=ASK,
         tests={name: task.output for name, task in tested.items()},
+        **retries(),
     )
-    approval: Any = ApprovalSensor.partial(task_id="approval", retries=0).expand_kwargs(change_set.output)
+    approval: Any = ApprovalSensor.partial(task_id="approval", **retries()).expand_kwargs(change_set.output)
     authorize = AuthorizeOperator(
         task_id="authorize",
         cloud=cloud,
@@ -116,6 +118,7 @@ def _tasks(build: Build, cloud: str) -> None:
         folder=str(build.folder),
         spec=build.digest,
         trigger_rule="none_failed",
+        **retries(),
     )
     [change_set, approval] >> authorize
     applied = _apply(planned, authorize, groups)
@@ -133,6 +136,7 @@ def _tasks(build: Build, cloud: str) -> None:
         change_set=authorize.output["change_set"],
         tasks=components.task_ids(build, cloud),
         trigger_rule="none_failed_min_one_success",
+        **retries(),
     )
     [*chain.from_iterable(applied), *destroyed, deleted] >> record
 

@@ -114,7 +114,7 @@ def approved(authorize: Any) -> dict[str, Any]:
 
 def _ask_again(name: str, task: Any, options: Mapping[str, Any]) -> Any:
     """Ask about what ``task`` held back, and apply it. Skipped, at no cost, where it held nothing back."""
-    approval: Any = ApprovalSensor.partial(task_id=f"{name}.approval", retries=0).expand_kwargs(task.output)
+    approval: Any = ApprovalSensor.partial(task_id=f"{name}.approval", **retries()).expand_kwargs(task.output)
     again = TerraformApplyOperator(
         task_id=f"{name}.apply_again",
         change_set=task.output["change_set"],

@@ -13,6 +13,7 @@ from airflow.sdk.definitions.param import ParamsDict
 
 from triplane import settings
 from triplane.core.digest import digest_file
+from triplane.retrying import TransientOnly
 from triplane.spec.load import load
 from triplane.spec.model import Platform
 
@@ -93,9 +94,13 @@ def policies(platform: Platform) -> dict[str, dict[str, Any]]:
 
 
 def retries() -> dict[str, Any]:
-    """For tasks that may safely run again: twice more, later each time."""
+    """For tasks that may safely run again: twice more, later each time, unless a retry cannot help.
+
+    The delays beside the policy are those of a task that was killed: then no policy is asked.
+    """
     return {
         "retries": 2,
+        "retry_policy": TransientOnly(),
         "retry_delay": timedelta(seconds=5),
         "retry_exponential_backoff": 2.0,
         "max_retry_delay": timedelta(minutes=2),

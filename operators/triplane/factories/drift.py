@@ -50,7 +50,7 @@ def _tasks(build: Build) -> None:
             found += [*_stacks(build, cloud, frozen), *_cluster(build, cloud, frozen)]
             found += [*_functions(build, cloud, frozen), *_event_sources(build, cloud)]
     checks = {task.task_id: addresses for task, addresses in found}
-    report = DriftReportOperator(task_id="report", checks=checks, trigger_rule="all_done")
+    report = DriftReportOperator(task_id="report", checks=checks, trigger_rule="all_done", **retries())
     [task for task, _ in found] >> report
 
 

@@ -11,7 +11,7 @@ from triplane.approval.sensors import ApprovalSensor
 from triplane.core.runs import apply_run_id
 from triplane.factories.cloud import ASK, freeze_task, rollback_of
 from triplane.factories.components import parity, task_ids
-from triplane.factories.context import Build, spec, with_params
+from triplane.factories.context import Build, retries, spec, with_params
 from triplane.factories.images import build_image, built_digests, registry_parity
 from triplane.factories.testing import tasks_of_tests
 from triplane.rollout.parent import ChildRunOperator, CollectOperator, ReportOperator
@@ -64,8 +64,9 @@ def _tasks(build: Build) -> None:
         frozen=frozen.output,
         environment="{{ params.environment }}",
         ask=ASK,
+        **retries(),
     )
-    approval: Any = ApprovalSensor.partial(task_id="approval", retries=0).expand_kwargs(change_sets.output)
+    approval: Any = ApprovalSensor.partial(task_id="approval", **retries()).expand_kwargs(change_sets.output)
     with TaskGroup("apply"):
         applied = [_apply(build, cloud, change_sets) for cloud in clouds]
     with TaskGroup("parity"):
@@ -75,6 +76,7 @@ def _tasks(build: Build) -> None:
         clouds={cloud: _outcome(build, cloud) for cloud in clouds},
         planned_only=PLANNED_ONLY,
         trigger_rule="all_done",
+        **retries(),
     )
     approval >> applied
     if pushed:
@@ -100,13 +102,13 @@ def _plan(build: Build, cloud: str, frozen: Any, known: Mapping[str, Any]) -> Ch
                 **known,
             },
         },
-        retries=1,
         trigger_rule="none_failed_min_one_success",
+        **retries(),
     )
 
 
 def _apply(build: Build, cloud: str, change_sets: Any) -> ChildRunOperator:
-    """No automatic retry: a person looks at what failed, then clears this task to retry the cloud alone."""
+    """A cloud that failed is not begun again by itself: a person looks at it, then clears this task to retry it alone."""
     return ChildRunOperator(
         task_id=cloud,
         child_dag_id=build.dag_id("deploy", cloud),
@@ -121,8 +123,8 @@ def _apply(build: Build, cloud: str, change_sets: Any) -> ChildRunOperator:
             },
         },
         skip=PLANNED_ONLY,
-        retries=0,
         trigger_rule="none_failed",
+        **retries(),
     )
 
 

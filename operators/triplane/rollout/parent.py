@@ -82,7 +82,7 @@ class ChildRunOperator(BaseOperator):
         """The child has ended."""
         state = self._state(context)
         if state != ENDED_WELL:
-            raise AirflowException(
+            raise AirflowFailException(
                 f"{self.child_dag_id} {self.child_run_id} ended {state}; see its failed task, mend the cause, "
                 "then clear this task to run this cloud alone again"
             )
