@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from triplane.core.approval import Policy
+from triplane.core.approval import Policy, votes_needed
+from triplane.core.calendar import Calendar
 from triplane.core.change import ChangeSet, ComponentChange, Risk
 from triplane.core.digest import digest
 
@@ -39,28 +40,44 @@ def subject(change_sets: Sequence[ChangeSet]) -> str:
     clouds = ", ".join(CLOUDS.get(change_set.cloud, change_set.cloud) for change_set in change_sets)
     where = f"{first.platform} {'to' if first.intent == 'deploy' else 'in'} {first.environment} ({clouds})"
     text = f"{where}: {changed} changes, risk {_risk(change_sets)}"
-    return {"deploy": text, "rollback": f"Roll back {text}", "destroy": f"Destroy {text}"}[first.intent]
+    named = {"deploy": text, "rollback": f"Roll back {text}", "destroy": f"Destroy {text}"}[first.intent]
+    return f"EMERGENCY: {named}" if first.emergency else named
 
 
 def body(change_sets: Sequence[ChangeSet], requester: str) -> str:
     """The change sets cloud by cloud, with their digests."""
-    policy = Policy.from_json(change_sets[0].policy)
-    needed = max(Policy.from_json(item.policy).needed(item.risk) for item in change_sets)
+    first = change_sets[0]
     intent = {
         "deploy": "Deploy",
         "rollback": "**Roll back** to",
         "destroy": "**Destroy** what is deployed of",
     }
-    head = (
-        f"{intent[change_sets[0].intent]} revision `{change_sets[0].revision}`, asked for by **{requester}**. "
-        f"{needed} approval(s) needed; a decision holds for {policy.expires / 3600:g} h."
-    )
+    head = f"{intent[first.intent]} revision `{first.revision}`, asked for by **{requester}**. {_rules(change_sets)}"
+    if first.emergency:
+        head = f"**EMERGENCY**, at any time: {_plain(first.emergency)}\n\n{head}"
     listed = _first([_ordered(change_set.changed) for change_set in change_sets], COMPONENTS)
     lines = _lines([change for changes in listed for change in changes])
     clouds = [
         _cloud(change_set, changes, lines) for change_set, changes in zip(change_sets, listed, strict=True)
     ]
     return "\n\n".join([head, *_tests(change_sets), *clouds]) + "\n"
+
+
+def _rules(change_sets: Sequence[ChangeSet]) -> str:
+    """What the policy says about this approval."""
+    policy = Policy.from_json(change_sets[0].policy)
+    needed = max(votes_needed(item) for item in change_sets)
+    rules = [f"{needed} approval(s) needed; a decision holds for {policy.expires / 3600:g} h."]
+    groups = {name: users for item in change_sets for name, users in policy.groups(item.risk).items()}
+    rules += [
+        f"Somebody of {name} ({', '.join(users)}) must be among them." for name, users in groups.items()
+    ]
+    calendar = Calendar.from_json(policy.calendar)
+    if not change_sets[0].emergency:
+        windows = "; ".join(map(str, calendar.windows))
+        rules += [f"It is applied in the deployment windows: {windows}."] if windows else []
+        rules += [f"Not while {freeze}." for freeze in calendar.freezes]
+    return " ".join(rules)
 
 
 def _tests(change_sets: Sequence[ChangeSet]) -> list[str]:

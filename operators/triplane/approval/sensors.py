@@ -10,10 +10,12 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
 
 from triplane import settings
+from triplane.core.errors import RefusedError
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context
+    from airflow.sdk import Context, Param
 
+    from triplane.approval.form import Answer
     from triplane.core.approval import Decision
     from triplane.core.change import ChangeSet
 
@@ -26,63 +28,58 @@ class ApprovalSensor(BaseOperator):
 
     The task parks in ``awaiting_input``. It shows what would change in each cloud, with the digests, and
     returns a signed decision (see :class:`triplane.core.approval.Decision`) that only holds for exactly
-    these change sets. Map it over ``vote`` to ask several people. A rejection, an expiry, or an answer
-    by the person who asked for the run fails the task for good.
+    these change sets, without the clouds that the person holds back. Map it over ``vote`` to ask several people.
+    A rejection, an expiry, or an answer by the person who asked for the run fails the task for good; an answer without
+    the reason that the policy wants does too: clear the task to ask again.
 
     :param change_sets: cloud -> digest of a change set in the artifact store (templated)
     :param vote: which of the needed votes this is, from 0
+    :param votes: how many people are asked
     """
 
     template_fields: Sequence[str] = ("change_sets",)
     ui_color = "#fff4c2"
 
-    def __init__(self, *, change_sets: Any, vote: int = 0, **kwargs: Any) -> None:
+    def __init__(self, *, change_sets: Any, vote: int = 0, votes: int = 1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.change_sets = change_sets
         self.vote = vote
+        self.votes = votes
 
     def execute(self, context: Context) -> None:
         """Show the change sets and park until somebody answers."""
-        from triplane.approval import review
+        from triplane.approval import form, review
         from triplane.core.approval import Policy
 
         change_sets = self._load()
-        policy = Policy.from_json(change_sets[0].policy)
+        policies = [Policy.from_json(change_set.policy) for change_set in change_sets]
         run: Any = context["dag_run"]
         self._ask(
             context,
             subject=review.subject(change_sets),
             body=review.body(change_sets, run.triggering_user_name or "a schedule"),
-            digest=review.review_digest(change_sets),
-            approvers=sorted({name for item in change_sets for name in item.policy["approvers"]}),
+            params=form.params(change_sets),
+            approvers=sorted({name for policy in policies for name in policy.approvers}),
         )
-        self.log.info("Waiting for vote %d on %s", self.vote + 1, dict(self.change_sets))
-        raise TaskAwaitingInput(method_name="execute_complete", timeout=timedelta(seconds=policy.expires))
+        self.log.info("Waiting for vote %d of %d on %s", self.vote + 1, self.votes, dict(self.change_sets))
+        timeout = timedelta(seconds=min(policy.expires for policy in policies))
+        raise TaskAwaitingInput(method_name="execute_complete", timeout=timeout)
 
     def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
         """Check the answer and sign it."""
-        from triplane.approval import review
-        from triplane.core.approval import Policy
+        from triplane.approval import form
 
         if "error" in event:
             raise AirflowFailException("nobody answered in time: the approval expired; start a new run")
         change_sets = self._load()
-        expected = review.review_digest(change_sets)
-        answered = (event.get("params_input") or {}).get("digest")
-        if answered != expected:
-            raise AirflowFailException(
-                f"the answer is for {answered or 'no digest'}, the change sets are {expected}: nothing is approved; "
-                "answer with the digest that the form shows"
-            )
-        decision = self._decision(context, event, change_sets)
-        if not decision.approved:
-            raise AirflowFailException(f"rejected by {decision.responder}")
-        policies = [Policy.from_json(change_set.policy) for change_set in change_sets]
-        if decision.responder == decision.requester and not all(p.requester_may_approve for p in policies):
-            raise AirflowFailException(
-                f"{decision.responder} asked for this run and may not approve it; clear this task to ask again"
-            )
-        self.log.info("Approved by %s until %s", decision.responder, decision.expires_at)
+        try:
+            answer = form.read(event.get("params_input"), change_sets)
+            decision = self._decision(context, event, change_sets, answer)
+            form.check(decision, answer, change_sets)
+        except RefusedError as error:
+            raise AirflowFailException(str(error)) from error
+        held = f", but for {', '.join(decision.held)}" if decision.held else ""
+        self.log.info("Approved by %s until %s%s", decision.responder, decision.expires_at, held)
         return decision.sign(settings.signing_keys()).to_json()
 
     def _load(self) -> list[ChangeSet]:
@@ -93,7 +90,7 @@ class ApprovalSensor(BaseOperator):
         return found
 
     def _decision(
-        self, context: Context, event: Mapping[str, Any], change_sets: Sequence[ChangeSet]
+        self, context: Context, event: Mapping[str, Any], change_sets: Sequence[ChangeSet], answer: Answer
     ) -> Decision:
         from triplane.core.approval import Decision, Policy, decision_expiry
 
@@ -106,23 +103,30 @@ class ApprovalSensor(BaseOperator):
             dag_id=run.dag_id,
             run_id=run.run_id,
             vote=self.vote,
+            votes=self.votes,
             requester=run.triggering_user_name or "",
             responder=user.get("id") or user.get("name") or "",
             approved=event["chosen_options"] == [APPROVE],
-            change_sets={item.cloud: item.digest for item in change_sets},
+            change_sets={item.cloud: item.digest for item in change_sets if item.cloud not in answer.held},
+            held=answer.held,
+            reason=settings.redactor()(answer.reason),
             decided_at=event["responded_at"].isoformat(),
             expires_at=min(expiries),
         )
 
     def _ask(
-        self, context: Context, *, subject: str, body: str, digest: str, approvers: Sequence[str]
+        self,
+        context: Context,
+        *,
+        subject: str,
+        body: str,
+        params: Mapping[str, Param],
+        approvers: Sequence[str],
     ) -> None:
         """Write the request; Airflow keeps an earlier text after a clear, so what it kept is compared."""
-        from airflow.sdk import Param
         from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
         from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
-        param = Param(digest, type="string", title="Digest of what you approve", const=digest)
         task_instance: Any = context["task_instance"]
         stored: Any = SUPERVISOR_COMMS.send(
             CreateHITLDetailPayload(
@@ -130,7 +134,7 @@ class ApprovalSensor(BaseOperator):
                 options=[APPROVE, REJECT],
                 subject=subject,
                 body=body,
-                params={"digest": param.serialize()},
+                params={name: param.serialize() for name, param in params.items()},
                 assigned_users=[{"id": name, "name": name} for name in approvers],  # type: ignore[list-item]
             )
         )

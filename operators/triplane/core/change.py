@@ -86,7 +86,8 @@ class ChangeSet:
 
     ``asked`` is the revision as somebody asked for it (a branch, a tag, ``HEAD``), ``revision`` the commit that
     this was then. ``tests`` is what the tests of this source said, by name and text. ``source`` is the digest of the frozen source, ``spec`` that of ``platform.yaml``, ``policy``
-    the environment's approval policy as plain values. ``planned_at`` is ISO 8601 with a zone.
+    the environment's approval policy as plain values. ``planned_at`` is ISO 8601 with a zone. ``emergency`` is why this
+    does not wait until the environment may be changed, empty for what waits.
     """
 
     platform: str
@@ -101,6 +102,7 @@ class ChangeSet:
     changes: tuple[ComponentChange, ...]
     intent: Intent = "deploy"
     tests: tuple[Mapping[str, Any], ...] = ()
+    emergency: str = ""
 
     @property
     def risk(self) -> Risk:
@@ -151,6 +153,7 @@ class ChangeSet:
             "planned_at": self.planned_at,
             "changes": [change.to_json() for change in self.changes],
             **({"tests": [dict(test) for test in self.tests]} if self.tests else {}),
+            **({"emergency": self.emergency} if self.emergency else {}),
         }
 
     @classmethod

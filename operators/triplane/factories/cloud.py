@@ -16,7 +16,8 @@ from triplane.factories.events import KINDS, delete_leftovers, event_sources, pl
 from triplane.factories.images import built_images, pushed_images
 from triplane.factories.manifests import manifests
 from triplane.factories.testing import tasks_of_tests
-from triplane.rollout.operators import AuthorizeOperator, ChangeSetOperator, RecordOperator
+from triplane.rollout.authorize import AuthorizeOperator
+from triplane.rollout.operators import ChangeSetOperator, RecordOperator
 from triplane.source.operators import FreezeOperator
 
 ASK = "{{ params.action in ('deploy', 'rollback', 'destroy') and not params.dry_run }}"
@@ -104,6 +105,7 @@ def _tasks(build: Build, cloud: str) -> None:
         action=components.INTENT,
         ask=ASK,
         tests={name: task.output for name, task in tested.items()},
+        emergency="{{ params.emergency or '' }}",
         **retries(),
     )
     approval: Any = ApprovalSensor.partial(task_id="approval", **retries()).expand_kwargs(change_set.output)

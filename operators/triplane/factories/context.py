@@ -68,6 +68,12 @@ class Build(NamedTuple):
                 title="Dry run",
                 description="Only plan the action: show what it would change, ask nobody and change nothing.",
             ),
+            "emergency": Param(
+                None,
+                type=["null", "string"],
+                title="Emergency",
+                description="Why this cannot wait for a deployment window. It needs approvals of its own, and is recorded.",
+            ),
         }
 
 
@@ -90,7 +96,10 @@ def with_params(dag: DAG, params: Mapping[str, Param]) -> DAG:
 
 def policies(platform: Platform) -> dict[str, dict[str, Any]]:
     """Environment -> its approval policy, as the plain values that go into a change set."""
-    return {name: environment.approval.policy() for name, environment in platform.environments.items()}
+    return {
+        name: environment.approval.policy(platform.groups, environment.windows, environment.freezes)
+        for name, environment in platform.environments.items()
+    }
 
 
 def retries() -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup
 
+from triplane.approval.decision import DecisionOperator
 from triplane.approval.sensors import ApprovalSensor
 from triplane.core.runs import apply_run_id
 from triplane.factories.cloud import ASK, freeze_task, rollback_of
@@ -67,6 +68,9 @@ def _tasks(build: Build) -> None:
         **retries(),
     )
     approval: Any = ApprovalSensor.partial(task_id="approval", **retries()).expand_kwargs(change_sets.output)
+    decision = DecisionOperator(
+        task_id="decision", decisions=approval.output, trigger_rule="none_failed", **retries()
+    )
     with TaskGroup("apply"):
         applied = [_apply(build, cloud, change_sets) for cloud in clouds]
     with TaskGroup("parity"):
@@ -75,10 +79,11 @@ def _tasks(build: Build) -> None:
         task_id="report",
         clouds={cloud: _outcome(build, cloud) for cloud in clouds},
         planned_only=PLANNED_ONLY,
+        held="{{ (ti.xcom_pull(task_ids='decision') or {}).get('held', {}) | tojson }}",
         trigger_rule="all_done",
         **retries(),
     )
-    approval >> applied
+    decision >> applied
     if pushed:
         list(planned.values()) >> pushed >> applied
     for task in applied:
@@ -96,6 +101,7 @@ def _plan(build: Build, cloud: str, frozen: Any, known: Mapping[str, Any]) -> Ch
             "action": "{{ params.action }}",
             "dry_run": True,
             "environment": "{{ params.environment }}",
+            "emergency": "{{ params.emergency or '' }}",
             "revision": frozen.output["revision"],
             "frozen": {
                 **{name: frozen.output[name] for name in ("source", "revision", "asked")},
@@ -122,10 +128,15 @@ def _apply(build: Build, cloud: str, change_sets: Any) -> ChildRunOperator:
                 "run_id": RUN_ID,
             },
         },
-        skip=PLANNED_ONLY,
+        skip=f"{{{{ params.action == 'plan' or params.dry_run or {_held(cloud)} }}}}",
         trigger_rule="none_failed",
         **retries(),
     )
+
+
+def _held(cloud: str) -> str:
+    """Whether somebody holds this cloud back, as a Jinja expression."""
+    return f"'{cloud}' in (ti.xcom_pull(task_ids='decision') or {{}}).get('held', {{}})"
 
 
 def _outcome(build: Build, cloud: str) -> dict[str, Any]:

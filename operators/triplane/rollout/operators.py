@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.bases.skipmixin import SkipMixin
-from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+from airflow.sdk.exceptions import AirflowFailException
 
 from triplane import settings
-from triplane.core.errors import InputError, StaleError, TerminalError
+from triplane.core.errors import InputError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-    from triplane.core.approval import Decision
-    from triplane.core.change import ChangeSet, Intent
 
 
 class ChangeSetOperator(BaseOperator):
@@ -36,9 +30,10 @@ class ChangeSetOperator(BaseOperator):
     :param action: ``rollback`` or ``destroy`` if that is what was planned, else a deployment (templated)
     :param ask: whether people are asked in this run (templated)
     :param tests: name -> what the tests' task returned; each must have run where something is deployed (templated)
+    :param emergency: why this does not wait for a deployment window; empty if it does (templated)
     """
 
-    template_fields: Sequence[str] = ("environment", "frozen", "plans", "action", "ask", "tests")
+    template_fields: Sequence[str] = ("environment", "frozen", "plans", "action", "ask", "tests", "emergency")
 
     def __init__(
         self,
@@ -52,10 +47,12 @@ class ChangeSetOperator(BaseOperator):
         action: str = "deploy",
         ask: str | bool = True,
         tests: Any = None,
+        emergency: str = "",
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.tests = tests or {}
+        self.emergency = emergency
         self.platform = platform
         self.cloud = cloud
         self.environment = environment
@@ -67,7 +64,7 @@ class ChangeSetOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Store the change set and say what it holds."""
-        from triplane.core.approval import Policy
+        from triplane.core.approval import votes_needed
         from triplane.core.change import ChangeSet
 
         try:
@@ -87,6 +84,7 @@ class ChangeSetOperator(BaseOperator):
             planned_at=_run(context).run_after.isoformat(),
             changes=tuple(settings.unseal(context, plan) for plan in flat(self.plans)),
             tests=() if self.action in ("rollback", "destroy") else self._tested(),
+            emergency=settings.redactor()(self.emergency.strip()),
         )
         digest = settings.put_change_set(change_set)
         settings.ledger(f"{self.environment}/{self.cloud}").append(
@@ -100,7 +98,7 @@ class ChangeSetOperator(BaseOperator):
                 f"denied by policy, so nobody can approve it: {'; '.join(change_set.denied)}. "
                 "Change what is denied, or the policy, and start a new run"
             )
-        needed = Policy.from_json(change_set.policy).needed(change_set.risk)
+        needed = votes_needed(change_set)
         change_sets = {self.cloud: digest}
         _instance(context).xcom_push(key="change_sets", value=change_sets)
         return questions(change_sets, needed if str(self.ask) == "True" else 0)
@@ -116,150 +114,6 @@ class ChangeSetOperator(BaseOperator):
                 )
             found.append({key: result[key] for key in ("name", "image", "summary", "text")})
         return tuple(found)
-
-
-class AuthorizeOperator(BaseOperator, SkipMixin):
-    """Let an approved change set through to the tasks that apply it.
-
-    Pushes ``change_set``, ``source`` and ``decisions``. Each applying task checks the signatures again: this
-    task is there to fail early and in one place. Skips itself and what follows when only a plan was
-    asked for, and the tasks of ``branches`` that do something else than what was approved.
-
-    What was approved is refused where the revision is another commit by now, unless its rollout has begun, and
-    where the platform spec is another one.
-
-    :param cloud: ``aws``, ``gcp`` or ``azure``
-    :param environment: the environment (templated)
-    :param action: ``plan``, ``apply``, or ``deploy``, ``rollback`` or ``destroy`` in one run (templated)
-    :param change_sets: cloud -> digest, from this run's own planning, or its JSON (templated)
-    :param approved: for ``apply``: ``{change_set, dag_id, run_id}``: the digest (or cloud -> digest) and the
-        run that holds the approval (templated)
-    :param dry_run: true for a plan of ``action`` (templated)
-    :param approval_task_id: the approval task, in this run or in the approving one
-    :param folder: the folder that holds the platform spec
-    :param spec: digest of the spec that the DAG was built from
-    """
-
-    template_fields: Sequence[str] = ("environment", "action", "change_sets", "approved", "dry_run")
-    branches: Mapping[str, Sequence[str]] = {}
-    """``deploy`` and ``destroy`` -> ids of the tasks that only do that; set when these tasks are made."""
-
-    def __init__(
-        self,
-        *,
-        cloud: str,
-        environment: str,
-        action: str,
-        change_sets: Any,
-        approved: Any = None,
-        dry_run: str | bool = False,
-        approval_task_id: str = "approval",
-        folder: str | None = None,
-        spec: str | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.cloud = cloud
-        self.environment = environment
-        self.action = action
-        self.change_sets = change_sets
-        self.approved = approved
-        self.dry_run = dry_run
-        self.approval_task_id = approval_task_id
-        self.folder = folder
-        self.spec = spec
-
-    def execute(self, context: Context) -> None:
-        """Find the decisions, verify them, and record that they were used."""
-        if self.action == "plan" or str(self.dry_run) == "True":
-            raise AirflowSkipException("only a plan was asked for")
-        try:
-            granted, intent = self._authorize(context)
-        except TerminalError as error:
-            raise AirflowFailException(str(error)) from error
-        for key, value in granted.items():
-            _instance(context).xcom_push(key=key, value=value)
-        other = "deploy" if intent == "destroy" else "destroy"
-        self.skip(_instance(context), [self.dag.get_task(task) for task in self.branches.get(other, ())])
-
-    def _authorize(self, context: Context) -> tuple[dict[str, Any], Intent]:
-        from datetime import UTC, datetime
-
-        from triplane.core.approval import Policy, verify
-        from triplane.core.history import AUTHORIZED, body
-
-        run = _run(context)
-        digest, dag_id, run_id = self._approved(run)
-        change_set = settings.get_change_set(digest)
-        if (change_set.cloud, change_set.environment) != (self.cloud, self.environment):
-            raise AirflowFailException(
-                f"change set {digest} is for {change_set.cloud}/{change_set.environment}, "
-                f"this run is for {self.cloud}/{self.environment}"
-            )
-        needed = Policy.from_json(change_set.policy).needed(change_set.risk)
-        decisions = self._decisions(context, dag_id, run_id, needed)
-        verify(
-            change_set,
-            decisions,
-            keys=settings.signing_keys(),
-            dag_id=run.dag_id,
-            run_id=run.run_id,
-            now=datetime.now(UTC),
-        )
-        people = [decision.responder for decision in decisions]
-        ledger = settings.ledger(f"{self.environment}/{self.cloud}")
-        begun = any(entry.body["digest"] == digest for entry in ledger.entries(AUTHORIZED))
-        self._check_fresh(change_set, begun=begun)
-        signed = [decision.to_json() for decision in decisions]
-        entry = {**body(change_set), "run_id": run.run_id, "approved_by": people, "decisions": signed}
-        ledger.append(AUTHORIZED, entry)
-        self.log.info("%s is approved by %s", digest, ", ".join(people) or "policy: nothing to ask")
-        granted = {"change_set": digest, "source": change_set.source, "decisions": signed}
-        return granted, change_set.intent
-
-    def _check_fresh(self, change_set: ChangeSet, *, begun: bool) -> None:
-        """:raises StaleError: the spec or the revision is not what it was when this was planned"""
-        from triplane.core.git import commit, is_commit
-
-        if self.spec and change_set.spec != self.spec:
-            raise StaleError(
-                f"the platform spec has changed since this was planned (then {change_set.spec}, now {self.spec}): "
-                "these tasks are built from another one. Nothing was applied; start a new run to plan and approve it"
-            )
-        if begun or not self.folder or is_commit(change_set.asked):
-            return
-        now = commit(Path(self.folder), change_set.asked)
-        if now != change_set.revision:
-            raise StaleError(
-                f"{change_set.asked} has moved since this was planned (then {change_set.revision}, now {now}). "
-                "Nothing was applied; start a new run to plan and approve that, or ask for the revision "
-                f"{change_set.revision} itself to deploy it all the same"
-            )
-
-    def _approved(self, run: Any) -> tuple[str, str, str]:
-        """The change set's digest, and the DAG and run in which people were asked about it."""
-        if self.action != "apply":
-            return str(_plain(self.change_sets)[self.cloud]), run.dag_id, run.run_id
-        approved = _plain(self.approved)
-        if not isinstance(approved, Mapping) or not approved.get("change_set"):
-            raise AirflowFailException(
-                "action apply needs conf approved={change_set, dag_id, run_id} of an approved run; "
-                "use action deploy to plan, ask and apply in one run"
-            )
-        change_set = approved["change_set"]
-        digest = change_set.get(self.cloud) if isinstance(change_set, Mapping) else change_set
-        return str(digest), approved.get("dag_id", run.dag_id), approved.get("run_id", run.run_id)
-
-    def _decisions(self, context: Context, dag_id: str, run_id: str, needed: int) -> list[Decision]:
-        from triplane.core.approval import Decision
-
-        found = [
-            _instance(context).xcom_pull(
-                task_ids=self.approval_task_id, dag_id=dag_id, run_id=run_id, map_indexes=vote
-            )
-            for vote in range(needed)
-        ]
-        return [Decision.from_json(value) for value in found if value]
 
 
 class RecordOperator(BaseOperator):
@@ -324,12 +178,7 @@ def flat(values: Iterable[Any]) -> Iterator[Any]:
 
 def questions(change_sets: Mapping[str, str], needed: int) -> list[dict[str, Any]]:
     """The arguments of one approval sensor for each of the ``needed`` votes."""
-    return [{"vote": vote, "change_sets": dict(change_sets)} for vote in range(needed)]
-
-
-def _plain(value: Any) -> Any:
-    """A templated value: rendered templates are JSON, values given by hand are what they are."""
-    return json.loads(value) if isinstance(value, str) else value
+    return [{"vote": vote, "votes": needed, "change_sets": dict(change_sets)} for vote in range(needed)]
 
 
 def _run(context: Context) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -68,7 +69,7 @@ class ChildRunOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, str]:
         """Start or find the child run; parks until it ends."""
         if str(self.skip) == "True":
-            raise AirflowSkipException("only a plan was asked for")
+            raise AirflowSkipException("only a plan was asked for, or this cloud is held back")
         state = self._state(context)
         if state == ENDED_WELL:
             self.log.info("%s %s has ended well already", self.child_dag_id, self.child_run_id)
@@ -151,7 +152,7 @@ class CollectOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Read each child's change set and make sure that it is of this run's source."""
-        from triplane.core.approval import Policy
+        from triplane.core.approval import votes_needed
 
         instance: Any = context["task_instance"]
         digests: dict[str, str] = {}
@@ -164,7 +165,7 @@ class CollectOperator(BaseOperator):
             change_set = settings.get_change_set(digests[cloud])
             if (change_set.source, change_set.environment) != (self.frozen["source"], self.environment):
                 raise AirflowFailException(f"{cloud} planned another source or environment; start a new run")
-            needed = max(needed, Policy.from_json(change_set.policy).needed(change_set.risk))
+            needed = max(needed, votes_needed(change_set))
             self.log.info(
                 "%s: %d changes, risk %s, %s", cloud, len(change_set.changed), change_set.risk, digests[cloud]
             )
@@ -178,14 +179,23 @@ class ReportOperator(BaseOperator):
     :param clouds: cloud -> ``{"dag_id": ..., "plan_run_id": ..., "run_id": ..., "tasks": {address: [task_id]}}``,
         its planning and its applying run, and the tasks that may apply a component, in order (templated)
     :param planned_only: true if nothing was to be applied (templated)
+    :param held: cloud -> why it was held back, or its JSON (templated)
     """
 
-    template_fields: Sequence[str] = ("clouds", "planned_only")
+    template_fields: Sequence[str] = ("clouds", "planned_only", "held")
 
-    def __init__(self, *, clouds: Mapping[str, Any], planned_only: str | bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        clouds: Mapping[str, Any],
+        planned_only: str | bool = False,
+        held: Any = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
         self.planned_only = planned_only
         self.clouds = clouds
+        self.held = held
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Collect states and results, show them, fail loudly where something failed."""
@@ -193,9 +203,18 @@ class ReportOperator(BaseOperator):
 
         if str(self.planned_only) == "True":
             return self._planned(context)
-        rows = [row for cloud, child in self.clouds.items() for row in self._rows(context, cloud, child)]
+        held = self._held()
+        rows = [
+            row
+            for cloud, child in self.clouds.items()
+            for row in (
+                report.held(cloud, child["tasks"]) if cloud in held else self._rows(context, cloud, child)
+            )
+        ]
         for line in report.table(rows):
             self.log.info("%s", line)
+        for cloud, why in held.items():
+            self.log.warning("%s is %s; start a new run to ask about it again", cloud, why)
         instance: Any = context["task_instance"]
         instance.xcom_push(key="rows", value=rows)
         if problems := report.problems(rows) or self._unfinished(context):
@@ -207,12 +226,16 @@ class ReportOperator(BaseOperator):
         states = {
             cloud: run_state(context, child["dag_id"], child["run_id"])
             for cloud, child in self.clouds.items()
+            if cloud not in self._held()
         }
         return [
             f"{cloud}: every component is as approved, but its run is {state}; see its failed task"
             for cloud, state in states.items()
             if state != ENDED_WELL
         ]
+
+    def _held(self) -> dict[str, str]:
+        return dict(json.loads(self.held) if isinstance(self.held, str) else self.held or {})
 
     def _planned(self, context: Context) -> list[dict[str, Any]]:
         for cloud, child in self.clouds.items():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from triplane.core.change import Result
 
 COLUMNS = ("cloud", "component", "version", "state", "seconds")
 FINISHED = ("deployed", "unchanged", "destroyed")
+HELD = "held"
+"""A cloud that somebody held back when he approved the others."""
 
 
 def row(cloud: str, address: str, task_state: str, result: Result | None) -> dict[str, Any]:
@@ -19,20 +21,20 @@ def row(cloud: str, address: str, task_state: str, result: Result | None) -> dic
     done = task_state == "success"
     if result is None or done != (result.state in FINISHED):
         state = {"upstream_failed": "not started", "success": "unknown"}.get(task_state, task_state)
-        return {
-            "cloud": cloud,
-            "component": address.partition("/")[2],
-            "version": "",
-            "state": state,
-            "seconds": 0.0,
-        }
-    return {
-        "cloud": cloud,
-        "component": address.partition("/")[2],
-        "version": result.version,
-        "state": result.state,
-        "seconds": round(result.seconds, 1),
-    }
+        return _row(cloud, address, state=state)
+    return _row(cloud, address, result.version, result.state, round(result.seconds, 1))
+
+
+def _row(
+    cloud: str, address: str, version: str = "", state: str = "", seconds: float = 0.0
+) -> dict[str, Any]:
+    component = address.partition("/")[2]
+    return {"cloud": cloud, "component": component, "version": version, "state": state, "seconds": seconds}
+
+
+def held(cloud: str, addresses: Iterable[str]) -> list[dict[str, Any]]:
+    """The components of a cloud that was held back."""
+    return [_row(cloud, address, state=HELD) for address in addresses]
 
 
 def problems(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -40,7 +42,9 @@ def problems(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     found = []
     for cloud in dict.fromkeys(item["cloud"] for item in rows):
         mine = [item for item in rows if item["cloud"] == cloud]
-        bad = [f"{item['component']} {item['state']}" for item in mine if item["state"] not in FINISHED]
+        bad = [
+            f"{item['component']} {item['state']}" for item in mine if item["state"] not in (*FINISHED, HELD)
+        ]
         if bad:
             good = sum(item["state"] in FINISHED for item in mine)
             found.append(f"{cloud}: {', '.join(bad)} ({good} of {len(mine)} components are as approved)")

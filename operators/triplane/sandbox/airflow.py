@@ -254,9 +254,11 @@ class AirflowApi:
     def answer(
         self, question: Mapping[str, Any], option: str, params: Mapping[str, Any] | None = None
     ) -> httpx.Response:
-        """Answer a question with one of its options; by default with the values its form shows."""
+        """Answer a question with one of its options; by default with the values its form shows, and a reason."""
         task = question["task_instance"]
         shown = {name: _default(param) for name, param in (question.get("params") or {}).items()}
+        if "reason" in shown:
+            shown["reason"] = shown["reason"] or "as planned"
         return self.request(
             "PATCH",
             f"/dags/{task['dag_id']}/dagRuns/{task['dag_run_id']}/taskInstances/{task['task_id']}"

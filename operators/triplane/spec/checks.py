@@ -11,7 +11,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from triplane.core.references import references
+from triplane.spec.approvals import Approval
 from triplane.spec.document import Document, Location, Problem
 from triplane.spec.graph import cycle, upstream
 from triplane.spec.model import CLOUDS
@@ -65,6 +68,7 @@ class _Checks:
                 yield from self.images(cloud)
                 yield from self.events(cloud)
                 yield from self.required(cloud)
+        yield from self.approvals()
         yield from self.builders()
         yield from self.signing()
         yield from self.tests()
@@ -142,6 +146,22 @@ class _Checks:
                 if not self.get("clouds", cloud).get(key):
                     message = f"{builder} builds in {cloud}, which has no '{key}' here"
                     yield self.document.problem(("images", name, "builder"), message)
+
+    def approvals(self) -> Iterator[Problem]:
+        """Groups that are not there, and approvals that nobody could ever give."""
+        groups = {name: _names(self.get("groups"), name) for name in self.get("groups")}
+        for name in self.get("environments"):
+            place = ("environments", name, "approval")
+            for risk in self.get(*place, "required"):
+                for index, group in enumerate(_names(self.get(*place, "required"), risk)):
+                    if group not in groups:
+                        yield self._unknown((*place, "required", risk, index), "group", group, groups)
+            try:
+                approval = Approval.model_validate(dict(self.get(*place)))
+            except ValidationError:
+                continue
+            for text in approval.problems(groups):
+                yield self.document.problem(place, text, on_key=True)
 
     def signing(self) -> Iterator[Problem]:
         """Secrets that are not there."""

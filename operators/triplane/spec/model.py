@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from triplane.spec.approvals import Approval, DeploymentFreeze, DeploymentWindow
 from triplane.spec.drift import Drift
 from triplane.spec.functions import AwsFunction, AzureFunction, GcpFunction
 from triplane.spec.graph import order, waves
@@ -30,46 +31,14 @@ from triplane.spec.values import (
 CLOUDS = ("aws", "gcp", "azure")
 
 
-class Approval(Value):
-    """How many different people must approve a change of each risk; 0 passes without asking."""
-
-    low: Annotated[int, Field(ge=0, le=10)] = 1
-    medium: Annotated[int, Field(ge=0, le=10)] = 1
-    high: Annotated[int, Field(ge=1, le=10)] = 1
-    critical: Annotated[int, Field(ge=1, le=10)] = 1
-    expires: Duration = timedelta(hours=24)
-    """How long a decision holds."""
-    plan_max_age: Duration = timedelta(hours=24)
-    """How old a plan may be when it is applied."""
-    requester_may_approve: bool = False
-    approvers: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """User names that may decide; empty means everybody who may answer in Airflow."""
-
-    @model_validator(mode="after")
-    def _enough_people(self) -> Self:
-        needed = max(self.low, self.medium, self.high, self.critical)
-        if self.approvers and needed > len(set(self.approvers)):
-            raise ValueError(
-                f"{needed} approvals are needed, but only {len(set(self.approvers))} may give one"
-            )
-        return self
-
-    def policy(self) -> dict[str, Any]:
-        """The same as :class:`triplane.core.approval.Policy` writes it in a change set."""
-        return {
-            "votes": {"low": self.low, "medium": self.medium, "high": self.high, "critical": self.critical},
-            "expires": self.expires.total_seconds(),
-            "plan_max_age": self.plan_max_age.total_seconds(),
-            "requester_may_approve": self.requester_may_approve,
-            "approvers": list(self.approvers),
-        }
-
-
 class Environment(Value):
     """One place the platform runs in. ``variables`` are read as ``${env.<name>}``."""
 
     variables: dict[str, Any] = {}
     approval: Annotated[Approval, Field(default_factory=Approval)]
+    windows: Annotated[tuple[DeploymentWindow, ...], Field(strict=False)] = ()
+    """When it may be changed; at any time where there is none."""
+    freezes: Annotated[tuple[DeploymentFreeze, ...], Field(strict=False)] = ()
 
 
 class Secret(Value):
@@ -314,6 +283,8 @@ class Platform(Value):
     version: Literal[1]
     name: DnsName
     environments: Annotated[dict[Name, Environment], Field(min_length=1)]
+    groups: dict[Name, Annotated[tuple[str, ...], Field(min_length=1, strict=False)]] = {}
+    """Name -> users, for the approvals of environments."""
     secrets: dict[Name, Secret] = {}
     images: dict[DnsName, Image] = {}
     signing: Signing | None = None

@@ -119,7 +119,7 @@ def test_missing_approval_is_refused_and_no_change_needs_none() -> None:
 
 
 def test_a_quorum_is_different_people() -> None:
-    target = change_set(Risk.CRITICAL, votes={"critical": 2})
+    target = change_set(Risk.CRITICAL, votes={"critical": 2}, reason_from="never")
     with pytest.raises(RefusedError, match="2 needed, 1 found"):
         check(target, decision(target))
     with pytest.raises(RefusedError, match="2 different people"):

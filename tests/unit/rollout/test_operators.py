@@ -17,7 +17,8 @@ from triplane.core.approval import Decision, Policy
 from triplane.core.change import ComponentChange, Risk
 from triplane.core.errors import RefusedError
 from triplane.core.git import commit, git
-from triplane.rollout.operators import AuthorizeOperator, ChangeSetOperator, RecordOperator
+from triplane.rollout.authorize import AuthorizeOperator
+from triplane.rollout.operators import ChangeSetOperator, RecordOperator
 
 KEY = "k" * 40
 IDENTITY = ("-c", "user.name=alice", "-c", "user.email=alice@example.com")

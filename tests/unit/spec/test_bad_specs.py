@@ -185,13 +185,13 @@ clouds:
     "more approvals than approvers": (
         "  prod: {",
         "  prod: {approval: {high: 2, approvers: [bob]}, ",
-        ["5:20: approval: 2 approvals are needed, but only 1 may give one"],
+        ["5:10: 2 approvals are needed, but only 1 may give one"],
     ),
     "a role as approvers": (
         "  prod: {",
         "  prod: {approval: {high: 2, approvers: [bob], group: Admin}, ",
         [
-            "5:48: unknown key 'group' (known here: approvers, critical, expires, high, low, medium, plan_max_age, requester_may_approve)"
+            "5:48: unknown key 'group' (known here: approvers, critical, emergency, expires, high, low, medium, plan_max_age, reason_from, remind, requester_may_approve, required)"
         ],
     ),
     "nobody approves a critical change": (

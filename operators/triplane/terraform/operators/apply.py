@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from triplane import settings
 from triplane.applying import Applying
+from triplane.core.approval import votes_needed
 from triplane.core.errors import InputError, RefusedError
 from triplane.terraform.operators.base import TerraformOperator
 
@@ -180,11 +181,6 @@ class TerraformApplyOrAskOperator(TerraformApplyOperator):
             self.log.warning("%s", note)
         self.log.warning("%s: people are asked again: %s", self.address, change.summary)
         context["task_instance"].xcom_push(key="change_set", value=digest)  # type: ignore[attr-defined]
-        votes = max(1, self._needed(held.planned))
-        self._questions = [{"vote": vote, "change_sets": {asked.cloud: digest}} for vote in range(votes)]
-
-    def _needed(self, planned: Planned) -> int:
-        from triplane.core.approval import Policy
-
-        policy = Policy.from_json(settings.get_change_set(str(self.change_set)).policy)
-        return policy.needed(planned.risk)
+        votes = max(1, votes_needed(asked))
+        question = {"votes": votes, "change_sets": {asked.cloud: digest}}
+        self._questions = [{"vote": vote, **question} for vote in range(votes)]

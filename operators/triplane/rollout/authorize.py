@@ -1,0 +1,205 @@
+"""The task that lets through what people approved, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.bases.skipmixin import SkipMixin
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+from triplane import settings
+from triplane.core.errors import RefusedError, StaleError, TerminalError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from triplane.core.approval import Decision
+    from triplane.core.change import ChangeSet, Intent
+
+MOST_VOTES = 20
+
+
+class AuthorizeOperator(BaseOperator, SkipMixin):
+    """Let an approved change set through to the tasks that apply it.
+
+    Pushes ``change_set``, ``source`` and ``decisions``. Each applying task checks the signatures again: this
+    task is there to fail early and in one place. Skips itself and what follows when only a plan was
+    asked for, and the tasks of ``branches`` that do something else than what was approved.
+
+    What was approved is refused where the revision is another commit by now, and where the platform spec is another
+    one. It waits, without a worker slot, until the environment may be changed. A rollout that has begun does neither.
+
+    :param cloud: ``aws``, ``gcp`` or ``azure``
+    :param environment: the environment (templated)
+    :param action: ``plan``, ``apply``, or ``deploy``, ``rollback`` or ``destroy`` in one run (templated)
+    :param change_sets: cloud -> digest, from this run's own planning, or its JSON (templated)
+    :param approved: for ``apply``: ``{change_set, dag_id, run_id}``: the digest (or cloud -> digest) and the
+        run that holds the approval (templated)
+    :param dry_run: true for a plan of ``action`` (templated)
+    :param approval_task_id: the approval task, in this run or in the approving one
+    :param folder: the folder that holds the platform spec
+    :param spec: digest of the spec that the DAG was built from
+    """
+
+    template_fields: Sequence[str] = ("environment", "action", "change_sets", "approved", "dry_run")
+    branches: Mapping[str, Sequence[str]] = {}
+    """``deploy`` and ``destroy`` -> ids of the tasks that only do that; set when these tasks are made."""
+
+    def __init__(
+        self,
+        *,
+        cloud: str,
+        environment: str,
+        action: str,
+        change_sets: Any,
+        approved: Any = None,
+        dry_run: str | bool = False,
+        approval_task_id: str = "approval",
+        folder: str | None = None,
+        spec: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.cloud = cloud
+        self.environment = environment
+        self.action = action
+        self.change_sets = change_sets
+        self.approved = approved
+        self.dry_run = dry_run
+        self.approval_task_id = approval_task_id
+        self.folder = folder
+        self.spec = spec
+
+    def execute(self, context: Context) -> None:
+        """Find the decisions, verify them, and record that they were used."""
+        if self.action == "plan" or str(self.dry_run) == "True":
+            raise AirflowSkipException("only a plan was asked for")
+        try:
+            granted, intent = self._authorize(context)
+        except TerminalError as error:
+            raise AirflowFailException(str(error)) from error
+        for key, value in granted.items():
+            context["task_instance"].xcom_push(key=key, value=value)
+        other = "deploy" if intent == "destroy" else "destroy"
+        self.skip(
+            context["task_instance"], [self.dag.get_task(task) for task in self.branches.get(other, ())]
+        )
+
+    def execute_complete(self, context: Context, event: Any = None) -> None:
+        """The environment may be changed now: look at everything again."""
+        self.execute(context)
+
+    def _authorize(self, context: Context) -> tuple[dict[str, Any], Intent]:
+        from triplane.core.approval import verify, votes_needed
+        from triplane.core.history import AUTHORIZED, body
+
+        run = context["dag_run"]
+        digest, dag_id, run_id = self._approved(run)
+        change_set = settings.get_change_set(digest)
+        if (change_set.cloud, change_set.environment) != (self.cloud, self.environment):
+            raise AirflowFailException(
+                f"change set {digest} is for {change_set.cloud}/{change_set.environment}, "
+                f"this run is for {self.cloud}/{self.environment}"
+            )
+        decisions = self._decisions(context, dag_id, run_id) if votes_needed(change_set) else []
+        verify(
+            change_set,
+            decisions,
+            keys=settings.signing_keys(),
+            dag_id=run.dag_id,
+            run_id=run.run_id,
+            now=datetime.now(UTC),
+        )
+        people = [decision.responder for decision in decisions]
+        ledger = settings.ledger(f"{self.environment}/{self.cloud}")
+        begun = any(entry.body["digest"] == digest for entry in ledger.entries(AUTHORIZED))
+        self._check_fresh(change_set, begun=begun)
+        if not begun:
+            self._wait_until_open(change_set, decisions)
+        signed = [decision.to_json() for decision in decisions]
+        entry = {**body(change_set), "run_id": run.run_id, "approved_by": people, "decisions": signed}
+        ledger.append(AUTHORIZED, entry)
+        self.log.info("%s is approved by %s", digest, ", ".join(people) or "policy: nothing to ask")
+        granted = {"change_set": digest, "source": change_set.source, "decisions": signed}
+        return granted, change_set.intent
+
+    def _check_fresh(self, change_set: ChangeSet, *, begun: bool) -> None:
+        """:raises StaleError: the spec or the revision is not what it was when this was planned"""
+        from triplane.core.git import commit, is_commit
+
+        if self.spec and change_set.spec != self.spec:
+            raise StaleError(
+                f"the platform spec has changed since this was planned (then {change_set.spec}, now {self.spec}): "
+                "these tasks are built from another one. Nothing was applied; start a new run to plan and approve it"
+            )
+        if begun or not self.folder or is_commit(change_set.asked):
+            return
+        now = commit(Path(self.folder), change_set.asked)
+        if now != change_set.revision:
+            raise StaleError(
+                f"{change_set.asked} has moved since this was planned (then {change_set.revision}, now {now}). "
+                "Nothing was applied; start a new run to plan and approve that, or ask for the revision "
+                f"{change_set.revision} itself to deploy it all the same"
+            )
+
+    def _wait_until_open(self, change_set: ChangeSet, decisions: Sequence[Decision]) -> None:
+        """Defer until the environment may be changed. :raises RefusedError: the approvals do not hold that long"""
+        from triplane.core.approval import Policy
+        from triplane.core.calendar import Calendar
+
+        policy = Policy.from_json(change_set.policy)
+        calendar, now = Calendar.from_json(policy.calendar), datetime.now(UTC)
+        closed = calendar.closed(now)
+        if not closed or change_set.emergency or not change_set.changed:
+            return
+        planned = datetime.fromisoformat(change_set.planned_at)
+        ends = [datetime.fromisoformat(decision.expires_at) for decision in decisions]
+        until = min([planned + timedelta(seconds=policy.plan_max_age), *ends])
+        opens = calendar.opens(now)
+        if opens is None or opens >= until:
+            when = f"not before {opens.isoformat()}" if opens else "for more than a year"
+            raise RefusedError(
+                f"{self.environment} is {closed}, {when}, and what was approved holds until {until.isoformat()}. "
+                "Nothing was applied; start a new run then, or one with `emergency` if it cannot wait"
+            )
+        from airflow.providers.standard.triggers.temporal import DateTimeTrigger
+
+        self.log.info("%s is %s; waiting until %s", self.environment, closed, opens.isoformat())
+        self.defer(trigger=DateTimeTrigger(moment=opens), method_name="execute_complete")
+
+    def _approved(self, run: Any) -> tuple[str, str, str]:
+        """The change set's digest, and the DAG and run in which people were asked about it."""
+        if self.action != "apply":
+            return str(_plain(self.change_sets)[self.cloud]), run.dag_id, run.run_id
+        approved = _plain(self.approved)
+        if not isinstance(approved, Mapping) or not approved.get("change_set"):
+            raise AirflowFailException(
+                "action apply needs conf approved={change_set, dag_id, run_id} of an approved run; "
+                "use action deploy to plan, ask and apply in one run"
+            )
+        change_set = approved["change_set"]
+        digest = change_set.get(self.cloud) if isinstance(change_set, Mapping) else change_set
+        return str(digest), approved.get("dag_id", run.dag_id), approved.get("run_id", run.run_id)
+
+    def _decisions(self, context: Context, dag_id: str, run_id: str) -> list[Decision]:
+        """The answers of all who were asked, in order."""
+        from triplane.core.approval import Decision
+
+        found: list[Decision] = []
+        while len(found) < MOST_VOTES:
+            place = {"task_ids": self.approval_task_id, "dag_id": dag_id, "run_id": run_id}
+            value = context["task_instance"].xcom_pull(**place, map_indexes=len(found))
+            if not value:
+                break
+            found.append(Decision.from_json(value))
+        return found
+
+
+def _plain(value: Any) -> Any:
+    """A templated value: rendered templates are JSON, values given by hand are what they are."""
+    return json.loads(value) if isinstance(value, str) else value

@@ -1,0 +1,148 @@
+"""Who must agree to a change of an environment, and when it may be changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time, timedelta
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from triplane.core.calendar import DAYS, Calendar, Freeze, Window
+from triplane.spec.values import Duration, Name, Value
+
+RISKS = ("low", "medium", "high", "critical")
+People = Annotated[tuple[str, ...], Field(strict=False)]
+
+
+def _zone(value: Any) -> Any:
+    try:
+        ZoneInfo(value)
+    except (KeyError, ValueError, TypeError, OSError):
+        raise ValueError(f"{value!r} is not a time zone such as Europe/Berlin") from None
+    return value
+
+
+def _days(value: Any) -> Any:
+    """``mon-thu``, ``sat`` or a list of such."""
+    found: list[int] = []
+    for part in [value] if isinstance(value, str) else value or ():
+        first, dash, last = str(part).partition("-")
+        if first not in DAYS or (dash and last not in DAYS):
+            raise ValueError(f"{part!r} is not a day or a range of days such as mon-fri")
+        begin, end = DAYS.index(first), DAYS.index(last or first)
+        found += [day % 7 for day in range(begin, end + 1 if end >= begin else end + 8)]
+    return tuple(sorted(set(found)))
+
+
+def _time(value: Any) -> Any:
+    """``"09:00"``; YAML reads 9:00 without quotes as a number of seconds or minutes."""
+    try:
+        return time.fromisoformat(value)
+    except (TypeError, ValueError):
+        raise ValueError(f'{value!r} is not a time of the day: write it in quotes, such as "09:00"') from None
+
+
+Zone = Annotated[str, BeforeValidator(_zone)]
+TimeOfDay = Annotated[time, BeforeValidator(_time)]
+
+
+class DeploymentWindow(Value):
+    """A time of the week at which the environment may be changed."""
+
+    days: Annotated[tuple[int, ...], BeforeValidator(_days), Field(min_length=1)] = tuple(range(7))
+    start: Annotated[TimeOfDay, Field(alias="from")]
+    end: Annotated[TimeOfDay, Field(alias="to")]
+    timezone: Zone = "UTC"
+
+
+class DeploymentFreeze(Value):
+    """Days, both included, on which the environment is not changed."""
+
+    first: Annotated[date, Field(strict=False, alias="from")]
+    last: Annotated[date, Field(strict=False, alias="to")]
+    reason: Annotated[str, Field(min_length=1)]
+    timezone: Zone = "UTC"
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.last < self.first:
+            raise ValueError("a freeze ends on the day it begins, or later")
+        return self
+
+
+class Approval(Value):
+    """How many different people must approve a change of each risk; 0 passes without asking."""
+
+    low: Annotated[int, Field(ge=0, le=10)] = 1
+    medium: Annotated[int, Field(ge=0, le=10)] = 1
+    high: Annotated[int, Field(ge=1, le=10)] = 1
+    critical: Annotated[int, Field(ge=1, le=10)] = 1
+    emergency: Annotated[int, Field(ge=1, le=10)] = 2
+    """How many, at least, where a run does not wait for a deployment window."""
+    expires: Duration = timedelta(hours=24)
+    """How long a decision holds."""
+    plan_max_age: Duration = timedelta(hours=24)
+    """How old a plan may be when it is applied."""
+    remind: Duration | None = None
+    """After how long without an answer people are reminded, and again after as long."""
+    requester_may_approve: bool = False
+    approvers: People = ()
+    """User names, or names of groups, that may decide; empty means everybody who may answer in Airflow."""
+    required: dict[
+        Literal["low", "medium", "high", "critical"], Annotated[tuple[Name, ...], Field(strict=False)]
+    ] = {}
+    """Risk -> groups of which somebody must approve it."""
+    reason_from: Literal["low", "medium", "high", "critical", "never"] = "high"
+    """From which risk on an approval needs a reason."""
+
+    def problems(self, groups: Mapping[str, Sequence[str]]) -> Iterator[str]:
+        """Why nobody could ever approve something."""
+        may = set(self.people(groups))
+        needed = max(self.low, self.medium, self.high, self.critical)
+        if may and needed > len(may):
+            yield f"{needed} approvals are needed, but only {len(may)} may give one"
+        elif may and "emergency" in self.model_fields_set and self.emergency > len(may):
+            yield (
+                f"an emergency needs {self.emergency} approvals, but only {len(may)} may give one: "
+                "name more approvers, or set 'emergency' lower"
+            )
+        for risk, names in self.required.items():
+            for name in names:
+                users = set(groups.get(name, ()))
+                if name in groups and may and not users & may:
+                    yield f"a change of {risk} risk needs somebody of {name}, but none of them is among the approvers"
+            if not getattr(self, risk) and names:
+                yield f"a change of {risk} risk asks nobody ({risk}: 0), and needs somebody of {', '.join(names)}"
+
+    def people(self, groups: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+        """The users that may decide, with groups replaced by their members."""
+        users = (user for name in self.approvers for user in groups.get(name, (name,)))
+        return tuple(dict.fromkeys(users))
+
+    def policy(
+        self,
+        groups: Mapping[str, Sequence[str]],
+        windows: Sequence[DeploymentWindow] = (),
+        freezes: Sequence[DeploymentFreeze] = (),
+    ) -> dict[str, Any]:
+        """The same as :class:`triplane.core.approval.Policy` writes it in a change set."""
+        calendar = Calendar(
+            tuple(Window(item.days, item.start, item.end, item.timezone) for item in windows),
+            tuple(Freeze(item.first, item.last, item.reason, item.timezone) for item in freezes),
+        )
+        return {
+            "votes": {risk: getattr(self, risk) for risk in RISKS},
+            "emergency": self.emergency,
+            "expires": self.expires.total_seconds(),
+            "plan_max_age": self.plan_max_age.total_seconds(),
+            "remind": self.remind.total_seconds() if self.remind else 0.0,
+            "requester_may_approve": self.requester_may_approve,
+            "approvers": list(self.people(groups)),
+            "required": {
+                risk: {name: list(groups[name]) for name in names} for risk, names in self.required.items()
+            },
+            "reason_from": self.reason_from,
+            "calendar": calendar.to_json(),
+        }
