@@ -13,6 +13,7 @@ from triplane.spec.graph import order, waves
 from triplane.spec.images import Image, Signing
 from triplane.spec.manifests import Manifests
 from triplane.spec.schedules import AwsSchedule, AzureSchedule, GcpSchedule
+from triplane.spec.secrets import Secret
 from triplane.spec.streams import AwsStream, AzureStream, GcpStream
 from triplane.spec.values import (
     AirflowName,
@@ -39,22 +40,6 @@ class Environment(Value):
     windows: Annotated[tuple[DeploymentWindow, ...], Field(strict=False)] = ()
     """When it may be changed; at any time where there is none."""
     freezes: Annotated[tuple[DeploymentFreeze, ...], Field(strict=False)] = ()
-
-
-class Secret(Value):
-    """Where a secret is kept: one of an Airflow Variable and the password of a connection.
-
-    Both may come from a secrets backend behind Airflow.
-    """
-
-    variable: AirflowName | None = None
-    connection: AirflowName | None = None
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.variable is None) == (self.connection is None):
-            raise ValueError("a secret needs exactly one of 'variable' and 'connection'")
-        return self
 
 
 class Tests(Value):

@@ -160,12 +160,16 @@ clouds:
     "secret without place": (
         "{variable: shop_password}",
         "{}",
-        ["7:13: password: a secret needs exactly one of 'variable' and 'connection'"],
+        [
+            "7:13: password: a secret needs exactly one of 'variable', 'connection', 'secrets_manager', 'ssm', 'secret_manager', 'key_vault'"
+        ],
     ),
     "secret in two places": (
         "{variable: shop_password}",
         "{variable: shop_password, connection: shop}",
-        ["7:13: password: a secret needs exactly one of 'variable' and 'connection'"],
+        [
+            "7:13: password: a secret needs exactly one of 'variable', 'connection', 'secrets_manager', 'ssm', 'secret_manager', 'key_vault'"
+        ],
     ),
     "secret whose name no reference can hold": (
         "{variable: shop_password}",
