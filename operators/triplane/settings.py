@@ -186,24 +186,27 @@ def authorized_change(
     """The approved change of the component at ``address``, after checking that it may be applied now.
 
     Reads the change set by its digest from the artifact store and verifies the signed decisions in
-    ``authorization`` (``{"decisions": [...]}``) for this very run.
+    ``authorization`` (``{"decisions": [...]}``) for this very run. Outside of a deployment window, and in a freeze,
+    the ledger has to know that this run or this change set was authorized before.
 
-    :raises RefusedError: not approved, expired, for another run or other content, or tampered with
+    :raises RefusedError: not approved, expired, for another run or other content, begun at the wrong time, or
+        tampered with
     """
-    from triplane.core.approval import Decision, verify
+    from triplane.core.approval import Decision, closed, verify
+    from triplane.core.history import AUTHORIZED
 
     found = get_change_set(change_set)
     value = json.loads(authorization) if isinstance(authorization, str) else (authorization or {})
     decisions = [Decision.from_json(item) for item in value.get("decisions") or []]
     run = context["dag_run"]
-    verify(
-        found,
-        decisions,
-        keys=signing_keys(),
-        dag_id=run.dag_id,
-        run_id=run.run_id,
-        now=datetime.now(UTC),
-    )
+    now = datetime.now(UTC)
+    verify(found, decisions, keys=signing_keys(), dag_id=run.dag_id, run_id=run.run_id, now=now)
+    if why := closed(found, now):
+        entries = ledger(f"{found.environment}/{found.cloud}").entries(AUTHORIZED)
+        if not any(
+            change_set == entry.body["digest"] or run.run_id == entry.body["run_id"] for entry in entries
+        ):
+            raise RefusedError(f"{found.environment} is {why}, and this run was not begun before")
     change = found.change(address)
     if change is None:
         raise RefusedError(f"{address} is not in change set {change_set}; plan again")

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from triplane.core.calendar import Calendar
 from triplane.core.change import ChangeSet, Risk
 from triplane.core.digest import canonical_json
 from triplane.core.errors import RefusedError, StaleError
@@ -130,6 +131,13 @@ def votes_needed(change_set: ChangeSet) -> int:
     return policy.needed(change_set.risk, emergency=bool(change_set.emergency))
 
 
+def closed(change_set: ChangeSet, now: datetime) -> str:
+    """Why ``change_set`` may not be begun to be applied at ``now``; empty if it may."""
+    if change_set.emergency or not change_set.changed:
+        return ""
+    return Calendar.from_json(Policy.from_json(change_set.policy).calendar).closed(now)
+
+
 def decision_expiry(decided_at: datetime, policy: Policy) -> str:
     """When a decision made at ``decided_at`` stops to hold."""
     return (decided_at + timedelta(seconds=policy.expires)).isoformat()
@@ -170,7 +178,7 @@ def verify(
         if not people & set(users):
             raise RefusedError(
                 f"{where}: a change of {change_set.risk} risk must be approved by somebody of {group} "
-                f"({', '.join(users)}); start a new run to ask again"
+                f"({', '.join(users)}); clear an approval so that one of them answers it, or start a new run"
             )
     age = (now - datetime.fromisoformat(change_set.planned_at)).total_seconds()
     if age > policy.plan_max_age:

@@ -28,6 +28,7 @@ class Version:
 def body(change_set: ChangeSet) -> dict[str, str]:
     """What entries :data:`AUTHORIZED` and :data:`ROLLOUT` say of the change set they are about."""
     return {
+        **({"emergency": change_set.emergency} if change_set.emergency else {}),
         "digest": change_set.digest,
         "intent": change_set.intent,
         "source": change_set.source,

@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup
 
+from triplane.approval.reminder import ReminderOperator
 from triplane.approval.sensors import ApprovalSensor
 from triplane.factories import components
 from triplane.factories.components import Component
@@ -66,6 +67,13 @@ def freeze_task(build: Build, **conf: str) -> FreezeOperator:
     )
 
 
+def reminder(build: Build, asked: Any) -> list[Any]:
+    """The task that reminds people of the approvals that ``asked`` asks for, where any environment wants that."""
+    if not any(environment.approval.remind for environment in build.platform.environments.values()):
+        return []
+    return [ReminderOperator.partial(task_id="remind", **retries()).expand_kwargs(asked.output)]
+
+
 def _params(build: Build) -> dict[str, Param]:
     return {
         **build.action_params("deploy", "plan", "rollback", "destroy", "apply"),
@@ -109,6 +117,7 @@ def _tasks(build: Build, cloud: str) -> None:
         **retries(),
     )
     approval: Any = ApprovalSensor.partial(task_id="approval", **retries()).expand_kwargs(change_set.output)
+    reminder(build, change_set)
     authorize = AuthorizeOperator(
         task_id="authorize",
         cloud=cloud,

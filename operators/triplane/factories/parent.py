@@ -10,7 +10,7 @@ from airflow.sdk import DAG, Param, TaskGroup
 from triplane.approval.decision import DecisionOperator
 from triplane.approval.sensors import ApprovalSensor
 from triplane.core.runs import apply_run_id
-from triplane.factories.cloud import ASK, freeze_task, rollback_of
+from triplane.factories.cloud import ASK, freeze_task, reminder, rollback_of
 from triplane.factories.components import parity, task_ids
 from triplane.factories.context import Build, retries, spec, with_params
 from triplane.factories.images import build_image, built_digests, registry_parity
@@ -68,6 +68,7 @@ def _tasks(build: Build) -> None:
         **retries(),
     )
     approval: Any = ApprovalSensor.partial(task_id="approval", **retries()).expand_kwargs(change_sets.output)
+    reminded = reminder(build, change_sets)
     decision = DecisionOperator(
         task_id="decision", decisions=approval.output, trigger_rule="none_failed", **retries()
     )
@@ -88,7 +89,7 @@ def _tasks(build: Build) -> None:
         list(planned.values()) >> pushed >> applied
     for task in applied:
         task >> [*compared, report]
-    for task in compared:
+    for task in [*compared, *reminded]:
         task >> report
 
 

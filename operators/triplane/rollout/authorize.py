@@ -149,27 +149,25 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
 
     def _wait_until_open(self, change_set: ChangeSet, decisions: Sequence[Decision]) -> None:
         """Defer until the environment may be changed. :raises RefusedError: the approvals do not hold that long"""
-        from triplane.core.approval import Policy
+        from triplane.core.approval import Policy, closed
         from triplane.core.calendar import Calendar
 
-        policy = Policy.from_json(change_set.policy)
-        calendar, now = Calendar.from_json(policy.calendar), datetime.now(UTC)
-        closed = calendar.closed(now)
-        if not closed or change_set.emergency or not change_set.changed:
+        policy, now = Policy.from_json(change_set.policy), datetime.now(UTC)
+        if not (why := closed(change_set, now)):
             return
         planned = datetime.fromisoformat(change_set.planned_at)
         ends = [datetime.fromisoformat(decision.expires_at) for decision in decisions]
         until = min([planned + timedelta(seconds=policy.plan_max_age), *ends])
-        opens = calendar.opens(now)
+        opens = Calendar.from_json(policy.calendar).opens(now)
         if opens is None or opens >= until:
             when = f"not before {opens.isoformat()}" if opens else "for more than a year"
             raise RefusedError(
-                f"{self.environment} is {closed}, {when}, and what was approved holds until {until.isoformat()}. "
+                f"{self.environment} is {why}, {when}, and what was approved holds until {until.isoformat()}. "
                 "Nothing was applied; start a new run then, or one with `emergency` if it cannot wait"
             )
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
-        self.log.info("%s is %s; waiting until %s", self.environment, closed, opens.isoformat())
+        self.log.info("%s is %s; waiting until %s", self.environment, why, opens.isoformat())
         self.defer(trigger=DateTimeTrigger(moment=opens), method_name="execute_complete")
 
     def _approved(self, run: Any) -> tuple[str, str, str]:
