@@ -30,6 +30,9 @@ ENVIRONMENTS = {
     "small": {"approval": {"low": 1, "medium": 1, "high": 1, "critical": 1}},
     "guarded": {"approval": {"low": 2, "medium": 2, "high": 2, "critical": 2, "approvers": ["bob", "carol"]}},
     "unasked": {"approval": {"low": 0, "medium": 0}},
+    "lenient": {},
+    "strict": {"release": {"policy": "all_or_nothing"}},
+    "newest": {"release": {"supersede": True}},
 }
 """Of the small platform: one that asks anybody, one that asks two of two people, and one that asks nobody."""
 
