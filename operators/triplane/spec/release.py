@@ -3,11 +3,26 @@
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic import WithJsonSchema as JsonSchema
 
 from triplane.spec.values import Duration, Value
 
 CloudName = Literal["aws", "gcp", "azure"]
+_CLOUD = {"enum": ["aws", "gcp", "azure"]}
+
+
+def _stage(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Stage = Annotated[
+    tuple[CloudName, ...],
+    Field(min_length=1, strict=False),
+    BeforeValidator(_stage),
+    JsonSchema({"anyOf": [_CLOUD, {"type": "array", "items": _CLOUD, "minItems": 1}]}),
+]
+"""A cloud, or several that are applied side by side."""
 
 
 class Gate(Value):
@@ -66,14 +81,9 @@ class EnvironmentRelease(Value):
 class Release(EnvironmentRelease):
     """The same for all environments that say nothing else, and the order of the clouds, which is one for all."""
 
-    order: Annotated[
-        tuple[CloudName | Annotated[tuple[CloudName, ...], Field(min_length=1, strict=False)], ...],
-        Field(strict=False),
-    ] = ()
-    """Stages that are applied one after the other: a cloud, or several side by side."""
+    order: Annotated[tuple[Stage, ...], Field(strict=False)] = ()
+    """Stages that are applied one after the other."""
 
     def stages(self, used: tuple[str, ...]) -> tuple[tuple[str, ...], ...]:
-        """The order as tuples; without one, all clouds are one stage."""
-        if not self.order:
-            return (used,)
-        return tuple((stage,) if isinstance(stage, str) else tuple(stage) for stage in self.order)
+        """The order; without one, all clouds are one stage."""
+        return self.order or (used,)
