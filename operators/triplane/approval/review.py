@@ -103,6 +103,12 @@ def _rules(change_sets: Sequence[ChangeSet]) -> str:
         windows = "; ".join(map(str, calendar.windows))
         rules += [f"It is applied in the deployment windows: {windows}."] if windows else []
         rules += [f"Not while {freeze}." for freeze in calendar.freezes]
+    if policy_of_release := change_sets[0].release.get("policy"):
+        good = change_sets[0].release.get("quorum") or "all"
+        rules += [
+            f"**Release {policy_of_release}**: unless {good} of the clouds end well, those that were changed are rolled "
+            "back to the last good version by themselves; what that would destroy beyond this release is asked about."
+        ]
     return " ".join(rules)
 
 

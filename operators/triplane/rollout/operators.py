@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from triplane import settings
 from triplane.core.errors import InputError
+from triplane.rollout.decisions import release_decisions
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -31,9 +33,24 @@ class ChangeSetOperator(BaseOperator):
     :param ask: whether people are asked in this run (templated)
     :param tests: name -> what the tests' task returned; each must have run where something is deployed (templated)
     :param emergency: why this does not wait for a deployment window; empty if it does (templated)
+    :param release: when this is rolled back by itself, as :class:`triplane.core.change.ChangeSet` has it (templated)
+    :param in_release: whether this is planned for a parent run, which alone rolls back by itself (templated)
+    :param undo: ``{change_set, dag_id, run_id}`` of the release that this rolls back, or its JSON: what its approval
+        covers is not asked about again (templated)
     """
 
-    template_fields: Sequence[str] = ("environment", "frozen", "plans", "action", "ask", "tests", "emergency")
+    template_fields: Sequence[str] = (
+        "environment",
+        "frozen",
+        "plans",
+        "action",
+        "ask",
+        "tests",
+        "emergency",
+        "release",
+        "in_release",
+        "undo",
+    )
 
     def __init__(
         self,
@@ -48,9 +65,15 @@ class ChangeSetOperator(BaseOperator):
         ask: str | bool = True,
         tests: Any = None,
         emergency: str = "",
+        release: Any = None,
+        in_release: str | bool = False,
+        undo: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.release = release
+        self.in_release = in_release
+        self.undo = undo
         self.tests = tests or {}
         self.emergency = emergency
         self.platform = platform
@@ -67,6 +90,7 @@ class ChangeSetOperator(BaseOperator):
         from triplane.core.approval import votes_needed
         from triplane.core.change import ChangeSet
 
+        undo = (json.loads(self.undo) if isinstance(self.undo, str) else self.undo) or {}
         try:
             settings.claim(self.environment, self.platform)
         except InputError as error:
@@ -85,6 +109,10 @@ class ChangeSetOperator(BaseOperator):
             changes=tuple(settings.unseal(context, plan) for plan in flat(self.plans)),
             tests=() if self.action in ("rollback", "destroy") else self._tested(),
             emergency=settings.redactor()(self.emergency.strip()),
+            release=(self.release or {})
+            if str(self.in_release) == "True" and self.action == "deploy"
+            else {},
+            undoes={name: str(undo[name]) for name in ("change_set", "run_id")} if undo else {},
         )
         digest = settings.put_change_set(change_set)
         settings.ledger(f"{self.environment}/{self.cloud}").append(
@@ -101,6 +129,14 @@ class ChangeSetOperator(BaseOperator):
         needed = votes_needed(change_set)
         change_sets = {self.cloud: digest}
         _instance(context).xcom_push(key="change_sets", value=change_sets)
+        if undo:
+            decisions = release_decisions(context, change_set, undo)
+            if not (reason := settings.uncovered_undo(change_set, decisions, _run(context))):
+                self.log.info("This way back was approved with the release")
+                return []
+            self.log.warning(
+                "The approval of the release does not cover this, so people are asked: %s", reason
+            )
         return questions(change_sets, needed if str(self.ask) == "True" else 0)
 
     def _tested(self) -> tuple[Mapping[str, Any], ...]:

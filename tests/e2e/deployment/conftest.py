@@ -41,6 +41,9 @@ ENVIRONMENTS = {
     },
     "frozen": {"freezes": [{"from": "2020-01-01", "to": "2098-12-31", "reason": "it is retired"}]},
     "hasty": {"approval": {"expires": "90s", "remind": "2s"}},
+    "lenient": {},
+    "strict": {"release": {"policy": "all_or_nothing"}},
+    "newest": {"release": {"supersede": True}},
 }
 """Of the small platform. The first three ask anybody, two of two people, and nobody; the others are of test_approvals."""
 GROUPS = {"leads": ["bob", "carol"], "security": ["carol"]}
