@@ -15,9 +15,11 @@ from triplane.factories.context import Build, policies, retries, spec, with_para
 from triplane.factories.events import KINDS, delete_leftovers, event_sources, plan_leftovers
 from triplane.factories.images import built_images, pushed_images
 from triplane.factories.manifests import manifests
+from triplane.factories.notify import routes_of
 from triplane.factories.testing import tasks_of_tests
 from triplane.rollout.authorize import AuthorizeOperator
 from triplane.rollout.operators import ChangeSetOperator, RecordOperator
+from triplane.rollout.telling import FailureNotifier
 from triplane.source.operators import FreezeOperator
 
 ASK = "{{ params.action in ('deploy', 'rollback', 'destroy') and not params.dry_run }}"
@@ -47,9 +49,16 @@ def cloud_dag(cloud: str, platform: str | None = None, prefix: str = "") -> DAG 
         max_active_runs=16,
         tags=["triplane", cloud],
         doc_md=__doc__,
+        default_args=_told(build),
     ) as dag:
         _tasks(build, cloud)
     return with_params(dag, _params(build))
+
+
+def _told(build: Build) -> dict[str, Any]:
+    """What tells of failures: for every task, but a run is told of once."""
+    wanted = [route for route in routes_of(build) if not route["events"] or "failed" in route["events"]]
+    return {"on_failure_callback": FailureNotifier(routes=wanted)} if wanted else {}
 
 
 def freeze_task(build: Build, **conf: str) -> FreezeOperator:
@@ -108,7 +117,9 @@ def _tasks(build: Build, cloud: str) -> None:
         emergency="{{ params.emergency or '' }}",
         **retries(),
     )
-    approval: Any = ApprovalSensor.partial(task_id="approval", **retries()).expand_kwargs(change_set.output)
+    approval: Any = ApprovalSensor.partial(
+        task_id="approval", notify=routes_of(build), **retries()
+    ).expand_kwargs(change_set.output)
     authorize = AuthorizeOperator(
         task_id="authorize",
         cloud=cloud,
@@ -137,6 +148,7 @@ def _tasks(build: Build, cloud: str) -> None:
         environment=components.ENVIRONMENT,
         change_set=authorize.output["change_set"],
         tasks=components.task_ids(build, cloud),
+        notify=routes_of(build),
         trigger_rule="none_failed_min_one_success",
         **retries(),
     )

@@ -180,6 +180,7 @@ class ReportOperator(BaseOperator):
         its planning and its applying run, and the tasks that may apply a component, in order (templated)
     :param planned_only: true if nothing was to be applied (templated)
     :param held: cloud -> why it was held back, or its JSON (templated)
+    :param notify: whom to tell how it ended, see :func:`triplane.notify.send.notify`
     """
 
     template_fields: Sequence[str] = ("clouds", "planned_only", "held")
@@ -190,9 +191,11 @@ class ReportOperator(BaseOperator):
         clouds: Mapping[str, Any],
         planned_only: str | bool = False,
         held: Any = None,
+        notify: Sequence[Mapping[str, Any]] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.notify = notify
         self.planned_only = planned_only
         self.clouds = clouds
         self.held = held
@@ -200,6 +203,7 @@ class ReportOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Collect states and results, show them, fail loudly where something failed."""
         from triplane.rollout import report
+        from triplane.rollout.telling import tell
 
         if str(self.planned_only) == "True":
             return self._planned(context)
@@ -217,7 +221,9 @@ class ReportOperator(BaseOperator):
             self.log.warning("%s is %s; start a new run to ask about it again", cloud, why)
         instance: Any = context["task_instance"]
         instance.xcom_push(key="rows", value=rows)
-        if problems := report.problems(rows) or self._unfinished(context):
+        problems = report.problems(rows) or self._unfinished(context)
+        tell(context, self.notify, rows, problems)
+        if problems:
             raise AirflowFailException("; ".join(problems))
         return rows
 
