@@ -64,6 +64,8 @@ class ApprovalSensor(BaseOperator):
         change_sets = self._load()
         policies = [Policy.from_json(change_set.policy) for change_set in change_sets]
         run: Any = context["dag_run"]
+        # Before the question is there: who answers while this task is still busy makes Airflow fail it.
+        self._tell(context, change_sets)
         self._ask(
             context,
             subject=review.subject(change_sets),
@@ -71,7 +73,6 @@ class ApprovalSensor(BaseOperator):
             params=form.params(change_sets),
             approvers=sorted({name for policy in policies for name in policy.approvers}),
         )
-        self._tell(context, change_sets)
         self.log.info("Waiting for vote %d of %d on %s", self.vote + 1, self.votes, dict(self.change_sets))
         timeout = timedelta(seconds=min(policy.expires for policy in policies))
         raise TaskAwaitingInput(method_name="execute_complete", timeout=timeout)
