@@ -17,10 +17,12 @@ from triplane.factories.context import Build, policies, releases, retries, spec,
 from triplane.factories.events import KINDS, delete_leftovers, event_sources, plan_leftovers
 from triplane.factories.images import built_images, pushed_images
 from triplane.factories.manifests import manifests
+from triplane.factories.notify import routes_of
 from triplane.factories.testing import tasks_of_tests
 from triplane.rollout.authorize import AuthorizeOperator
 from triplane.rollout.operators import ChangeSetOperator, RecordOperator
 from triplane.rollout.queue import QueueOperator
+from triplane.rollout.telling import FailureNotifier
 from triplane.source.operators import FreezeOperator
 
 ASKS = "params.action in ('deploy', 'rollback', 'destroy') and not params.dry_run"
@@ -57,9 +59,16 @@ def cloud_dag(cloud: str, platform: str | None = None, prefix: str = "") -> DAG 
         max_active_runs=16,
         tags=["triplane", cloud],
         doc_md=__doc__,
+        default_args=_told(build),
     ) as dag:
         _tasks(build, cloud)
     return with_params(dag, _params(build))
+
+
+def _told(build: Build) -> dict[str, Any]:
+    """What tells of failures: for every task, but a run is told of once."""
+    wanted = [route for route in routes_of(build) if not route["events"] or "failed" in route["events"]]
+    return {"on_failure_callback": FailureNotifier(routes=wanted)} if wanted else {}
 
 
 def freeze_task(build: Build, **conf: str) -> FreezeOperator:
@@ -81,7 +90,11 @@ def reminder(build: Build, asked: Any) -> list[Any]:
     """The task that reminds people of the approvals that ``asked`` asks for, where any environment wants that."""
     if not any(environment.approval.remind for environment in build.platform.environments.values()):
         return []
-    return [ReminderOperator.partial(task_id="remind", **retries()).expand_kwargs(asked.output)]
+    return [
+        ReminderOperator.partial(task_id="remind", notify=routes_of(build), **retries()).expand_kwargs(
+            asked.output
+        )
+    ]
 
 
 def queue_task(build: Build, *children: str, deploys: str) -> QueueOperator:
@@ -148,7 +161,9 @@ def _tasks(build: Build, cloud: str) -> None:
         undo="{{ params.undo | tojson }}",
         **retries(),
     )
-    approval: Any = ApprovalSensor.partial(task_id="approval", **retries()).expand_kwargs(change_set.output)
+    approval: Any = ApprovalSensor.partial(
+        task_id="approval", notify=routes_of(build), **retries()
+    ).expand_kwargs(change_set.output)
     reminder(build, change_set)
     authorize = AuthorizeOperator(
         task_id="authorize",
@@ -178,6 +193,7 @@ def _tasks(build: Build, cloud: str) -> None:
         environment=components.ENVIRONMENT,
         change_set=authorize.output["change_set"],
         tasks=components.task_ids(build, cloud),
+        notify=routes_of(build),
         trigger_rule="none_failed_min_one_success",
         **retries(),
     )

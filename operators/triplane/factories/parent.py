@@ -14,7 +14,9 @@ from triplane.core.runs import apply_run_id, plan_run_id, settle_run_id
 from triplane.factories.cloud import ASK, freeze_task, queue_task, reminder, rollback_of
 from triplane.factories.components import parity, task_ids
 from triplane.factories.context import Build, releases, retries, spec, with_params
+from triplane.factories.forge import source_params, tell_source
 from triplane.factories.images import build_image, built_digests, registry_parity
+from triplane.factories.notify import routes_of
 from triplane.factories.testing import tasks_of_tests
 from triplane.factories.values import PerEnvironment
 from triplane.gates.sensors import GateSensor
@@ -48,7 +50,7 @@ def parent_dag(platform: str | None = None, prefix: str = "") -> DAG:
 
 
 def _params(build: Build) -> dict[str, Param]:
-    return build.action_params("deploy", "plan", "rollback", "destroy")
+    return {**build.action_params("deploy", "plan", "rollback", "destroy"), **source_params(build)}
 
 
 def _tasks(build: Build) -> None:
@@ -79,7 +81,9 @@ def _tasks(build: Build) -> None:
         ask=ASK,
         **retries(),
     )
-    approval: Any = ApprovalSensor.partial(task_id="approval", **retries()).expand_kwargs(change_sets.output)
+    approval: Any = ApprovalSensor.partial(
+        task_id="approval", notify=routes_of(build), **retries()
+    ).expand_kwargs(change_sets.output)
     reminded = reminder(build, change_sets)
     decision = DecisionOperator(
         task_id="decision", decisions=approval.output, trigger_rule="none_failed", **retries()
@@ -95,9 +99,11 @@ def _tasks(build: Build) -> None:
         clouds={cloud: _outcome(build, cloud) for cloud in clouds},
         planned_only=PLANNED_ONLY,
         held="{{ (ti.xcom_pull(task_ids='decision') or {}).get('held', {}) | tojson }}",
+        notify=routes_of(build),
         trigger_rule="all_done",
         **retries(),
     )
+    tell_source(build, frozen, change_sets, report)
     tasks = list(applied.values())
     decision >> tasks
     if pushed:

@@ -159,6 +159,7 @@ class RecordOperator(BaseOperator):
     :param environment: the environment (templated)
     :param change_set: digest of what was applied (templated)
     :param tasks: address -> the tasks of this run that may apply the component, the one that counts most last
+    :param notify: whom to tell of it where no other run does, see :func:`triplane.notify.send.notify`
     """
 
     template_fields: Sequence[str] = ("environment", "change_set")
@@ -170,9 +171,11 @@ class RecordOperator(BaseOperator):
         environment: str,
         change_set: Any,
         tasks: Mapping[str, Sequence[str]],
+        notify: Sequence[Mapping[str, Any]] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.notify = notify
         self.cloud = cloud
         self.environment = environment
         self.change_set = change_set
@@ -191,7 +194,18 @@ class RecordOperator(BaseOperator):
         )
         for result in results:
             self.log.info("%s: %s %s", result["address"], result["state"], result["version"])
+        if self.notify:
+            self._tell(context, results)
         return results
+
+    def _tell(self, context: Context, results: Sequence[Mapping[str, Any]]) -> None:
+        from triplane.core.change import Result
+        from triplane.rollout import report, telling
+
+        if telling.alone(context):
+            found = [Result.from_json(result) for result in results]
+            rows = [report.row(self.cloud, result.address, "success", result) for result in found]
+            telling.tell(context, self.notify, rows, [])
 
 
 def found_result(instance: Any, task_ids: Sequence[str], **run: str) -> Any:

@@ -71,6 +71,7 @@ class ReportOperator(BaseOperator):
         ``settle_run_id`` is the run that rolled it back, where one did
     :param planned_only: true if nothing was to be applied (templated)
     :param held: cloud -> why it was held back, or its JSON (templated)
+    :param notify: whom to tell how it ended, see :func:`triplane.notify.send.notify`
     """
 
     template_fields: Sequence[str] = ("clouds", "planned_only", "held")
@@ -81,9 +82,11 @@ class ReportOperator(BaseOperator):
         clouds: Mapping[str, Any],
         planned_only: str | bool = False,
         held: Any = None,
+        notify: Sequence[Mapping[str, Any]] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.notify = notify
         self.planned_only = planned_only
         self.clouds = clouds
         self.held = held
@@ -91,6 +94,7 @@ class ReportOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Collect states and results, show them, fail loudly where something failed."""
         from triplane.rollout import report
+        from triplane.rollout.telling import tell
 
         if str(self.planned_only) == "True":
             return self._planned(context)
@@ -110,7 +114,9 @@ class ReportOperator(BaseOperator):
         instance: Any = context["task_instance"]
         instance.xcom_push(key="rows", value=rows)
         said = [settled["text"]] if settled.get("clouds") else []
-        if problems := [*said, *report.problems(rows)] or self._unfinished(context):
+        problems = [*said, *report.problems(rows)] or self._unfinished(context)
+        tell(context, self.notify, rows, problems)
+        if problems:
             raise AirflowFailException("; ".join(problems))
         return rows
 

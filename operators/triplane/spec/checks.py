@@ -19,6 +19,7 @@ from triplane.spec.approvals import Approval
 from triplane.spec.document import Document, Location, Problem
 from triplane.spec.graph import cycle, upstream
 from triplane.spec.model import CLOUDS
+from triplane.spec.notify import template_problem
 
 _FIXED = (
     "connection",
@@ -70,6 +71,7 @@ class _Checks:
                 yield from self.events(cloud)
                 yield from self.required(cloud)
         yield from self.approvals()
+        yield from self.notify()
         yield from self.builders()
         yield from self.signing()
         yield from self.tests()
@@ -163,6 +165,18 @@ class _Checks:
                 continue
             for text in approval.problems(groups):
                 yield self.document.problem(place, text, on_key=True)
+
+    def notify(self) -> Iterator[Problem]:
+        """Environments that are not there, and templates that could not be rendered."""
+        for name, route in self.get("notify").items():
+            for index, environment in enumerate(_names(route, "environments")):
+                if environment not in self.get("environments"):
+                    place = ("notify", name, "environments", index)
+                    yield self._unknown(place, "environment", environment, self.get("environments"))
+            if isinstance(template := _mapping(route).get("template"), str) and (
+                text := template_problem(template)
+            ):
+                yield self.document.problem(("notify", name, "template"), text)
 
     def signing(self) -> Iterator[Problem]:
         """Secrets that are not there."""
@@ -344,6 +358,8 @@ def _replaced(location: Location) -> _Replaced | None:
             ("environments", _, "variables", *_)
             | ("secrets" | "signing", *_)
             | ("clouds", _, "charts" | "manifests", _, "namespace")
+            | ("notify", _, "slack" | "teams" | "email" | "webhook" | "sns" | "pubsub" | "event_grid", *_)
+            | ("source", *_)
         ):
             return _Replaced.NONE
         case ("clouds", _, "charts", _, "repository" | "chart" | "version" | "connection"):

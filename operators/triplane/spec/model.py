@@ -8,10 +8,12 @@ from pydantic import Field, model_validator
 
 from triplane.spec.approvals import Approval, DeploymentFreeze, DeploymentWindow
 from triplane.spec.drift import Drift
+from triplane.spec.forge import Source
 from triplane.spec.functions import AwsFunction, AzureFunction, GcpFunction
 from triplane.spec.graph import order, waves
 from triplane.spec.images import Image, Signing
 from triplane.spec.manifests import Manifests
+from triplane.spec.notify import Notification
 from triplane.spec.release import EnvironmentRelease, Release
 from triplane.spec.schedules import AwsSchedule, AzureSchedule, GcpSchedule
 from triplane.spec.secrets import Secret
@@ -281,6 +283,10 @@ class Platform(Value):
     release: Annotated[Release, Field(default_factory=Release)]
     policies: SourcePath | None = None
     """A folder of Rego policies that every Terraform plan has to pass."""
+    notify: dict[Name, Notification] = {}
+    """Who is told what, by the names of routes."""
+    source: Source | None = None
+    """Where commits get a status, and pull requests a comment."""
     clouds: Clouds
 
     def cloud(self, name: str) -> AnyCloud:

@@ -49,15 +49,34 @@ ENVIRONMENTS = {
 GROUPS = {"leads": ["bob", "carol"], "security": ["carol"]}
 
 
+TOLD = {"told": {}, "told_alone": {"approval": {"low": 0, "medium": 0}}}
+NOTIFY: dict[str, Any] = {
+    "hook": {"webhook": {"connection": "told_hook"}},
+    "mail": {
+        "email": {"connection": "told_mail", "to": ["ops@example.com"]},
+        "events": ["approval_needed", "deployed"],
+        "environments": ["told"],
+    },
+}
+SOURCE = {"github": {"repository": "acme/shop", "connection": "told_forge"}}
+"""Of a second small platform, which tells people and GitHub of what it does."""
+
+
 class Installation:
     """A running Airflow with the example and a small platform, and what people do with them."""
 
     def __init__(
-        self, airflow: LocalAirflow, platform: PlatformCopy, small: SmallPlatform, sandbox: Sandbox
+        self,
+        airflow: LocalAirflow,
+        platform: PlatformCopy,
+        small: SmallPlatform,
+        told: SmallPlatform,
+        sandbox: Sandbox,
     ) -> None:
         self.airflow = airflow
         self.platform = platform
         self.small = small
+        self.told = told
         self.spec = platform.spec.read_text()
         self.sandbox = sandbox
         self.alice: AirflowApi = airflow.api("alice")
@@ -129,6 +148,7 @@ def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
     platform.add_chart_secret("streaming_chart_secret")
     platform.commit("The platform as it is")
     small = SmallPlatform(home / "small" / "platform", ENVIRONMENTS, groups=GROUPS)
+    told = SmallPlatform(home / "told" / "platform", TOLD, notify=NOTIFY, source=SOURCE)
     dags = home / "dags"
     for folder in (ROOT / "dags", DAGS):
         shutil.copytree(folder, dags, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
@@ -136,7 +156,12 @@ def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
         home / "airflow",
         dags=dags,
         platform=platform.spec,
-        environ={**sandbox.environ(), **PATIENT, "SMALL_PLATFORM": str(small.spec)},
+        environ={
+            **sandbox.environ(),
+            **PATIENT,
+            "SMALL_PLATFORM": str(small.spec),
+            "TOLD_PLATFORM": str(told.spec),
+        },
         port=sandbox.port("airflow"),
     )
     try:
@@ -144,7 +169,7 @@ def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
         airflow.wait_for_dags(*DAG_IDS, *(f"{PREFIX}{name}" for name in DAG_IDS))
         for key, value in SECRETS.items():
             airflow.api().set_variable(key, value)
-        yield Installation(airflow, platform, small, sandbox)
+        yield Installation(airflow, platform, small, told, sandbox)
     finally:
         airflow.stop()
 
