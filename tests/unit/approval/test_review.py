@@ -182,3 +182,13 @@ def test_the_digest_covers_every_cloud() -> None:
     aws, gcp = change_set("aws"), change_set("gcp")
     assert review.review_digest([aws]) != review.review_digest([aws, gcp])
     assert review.review_digest([aws, gcp]) == review.review_digest([gcp, aws])
+
+
+def test_when_a_release_is_rolled_back_by_itself_is_part_of_what_is_approved() -> None:
+    plain = change_set("aws", change("aws/stack/network", Risk.HIGH))
+    promised = replace(plain, release={"policy": "all_or_nothing"})
+    quorum = replace(plain, release={"policy": "quorum", "quorum": 2})
+    assert "Release" not in review.body([plain], "alice")
+    assert "**Release all_or_nothing**: unless all of the clouds end well" in review.body([promised], "alice")
+    assert "**Release quorum**: unless 2 of the clouds end well" in review.body([quorum], "alice")
+    assert len({plain.digest, promised.digest, quorum.digest}) == 3
