@@ -249,3 +249,13 @@ def test_a_summary_is_short() -> None:
     assert "2 approval(s) needed" in text
     assert len(text) < 500
     assert "**EMERGENCY**: it burns" in review.summary([replace(made[0], emergency="it burns")])
+
+
+def test_when_a_release_is_rolled_back_by_itself_is_part_of_what_is_approved() -> None:
+    plain = change_set("aws", change("aws/stack/network", Risk.HIGH))
+    promised = replace(plain, release={"policy": "all_or_nothing"})
+    quorum = replace(plain, release={"policy": "quorum", "quorum": 2})
+    assert "Release" not in review.body([plain], "alice")
+    assert "**Release all_or_nothing**: unless all of the clouds end well" in review.body([promised], "alice")
+    assert "**Release quorum**: unless 2 of the clouds end well" in review.body([quorum], "alice")
+    assert len({plain.digest, promised.digest, quorum.digest}) == 3
