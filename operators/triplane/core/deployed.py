@@ -32,11 +32,10 @@ def record(
     scope = f"{change_set.environment}/{change_set.cloud}"
     found = read(store, scope)
     for result in results:
-        if result["state"] == "destroyed":
+        nothing_there = change_set.intent == "destroy" and result["state"] == "unchanged"
+        if result["state"] == "destroyed" or nothing_there:
             found.pop(result["address"], None)
-        elif result["state"] in THERE and (
-            change_set.intent != "destroy" or result["address"] in found
-        ):
+        elif result["state"] in THERE:
             found[result["address"]] = {
                 "version": result["version"],
                 "change_set": change_set.digest,
@@ -47,4 +46,4 @@ def record(
 
 
 def _key(scope: str) -> str:
-    return f"deployed/{scope}"
+    return f"deployments/{scope}"

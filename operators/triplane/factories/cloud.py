@@ -137,6 +137,8 @@ def _tasks(build: Build, cloud: str) -> None:
         environment=components.ENVIRONMENT,
         change_set=authorize.output["change_set"],
         tasks=components.task_ids(build, cloud),
+        platform=build.platform.name,
+        decisions=authorize.output["decisions"],
         trigger_rule="none_failed_min_one_success",
         **retries(),
     )

@@ -30,8 +30,13 @@ ENVIRONMENTS = {
     "small": {"approval": {"low": 1, "medium": 1, "high": 1, "critical": 1}},
     "guarded": {"approval": {"low": 2, "medium": 2, "high": 2, "critical": 2, "approvers": ["bob", "carol"]}},
     "unasked": {"approval": {"low": 0, "medium": 0}},
+    "drifting": {
+        "approval": {"low": 1, "medium": 1, "high": 1, "critical": 1},
+        "drift": {"schedule": "0 6 1 1 *", "alarm_after": 2, "on_drift": ["deploy"]},
+    },
 }
-"""Of the small platform: one that asks anybody, one that asks two of two people, and one that asks nobody."""
+"""Of the small platform: one that asks anybody, one that asks two of two people, one that asks nobody, and one whose
+drift is looked for and repaired."""
 
 
 class Installation:
