@@ -194,6 +194,8 @@ def _tasks(build: Build, cloud: str) -> None:
         change_set=authorize.output["change_set"],
         tasks=components.task_ids(build, cloud),
         notify=routes_of(build),
+        platform=build.platform.name,
+        decisions=authorize.output["decisions"],
         trigger_rule="none_failed_min_one_success",
         **retries(),
     )

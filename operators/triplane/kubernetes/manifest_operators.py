@@ -290,6 +290,7 @@ class ManifestsDeleteOperator(Applying, ManifestsOperator):
                 if approved:
                     check_destroys(approved, written, ids)
                 component.delete(ids, int(self.timeout))
+        settings.artifact_store().put_named(deployed_key(self.scope, self.address), b"null")
         return self.result("destroyed", "", time.time() - begin)
 
 

@@ -6,15 +6,22 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Asset, AssetAlias, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from triplane import settings
+from triplane.core import assets
 from triplane.core.errors import InputError
 from triplane.rollout.decisions import release_decisions
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from triplane.core.change import ChangeSet
+
+
+CHANGED = ("deployed", "destroyed")
+"""Results that others hear of."""
 
 
 class ChangeSetOperator(BaseOperator):
@@ -155,14 +162,19 @@ class ChangeSetOperator(BaseOperator):
 class RecordOperator(BaseOperator):
     """Close a rollout: write its results to the ledger and return them as a list.
 
+    Emits one event of the asset ``triplane://<platform>/<environment>/<cloud>/<kind>/<name>`` for each component that
+    was changed.
+
     :param cloud: ``aws``, ``gcp`` or ``azure``
     :param environment: the environment (templated)
     :param change_set: digest of what was applied (templated)
     :param tasks: address -> the tasks of this run that may apply the component, the one that counts most last
     :param notify: whom to tell of it where no other run does, see :func:`triplane.notify.send.notify`
+    :param platform: name of the platform; without it no events are emitted
+    :param decisions: the signed decisions that allowed this (templated)
     """
 
-    template_fields: Sequence[str] = ("environment", "change_set")
+    template_fields: Sequence[str] = ("environment", "change_set", "decisions")
 
     def __init__(
         self,
@@ -172,10 +184,16 @@ class RecordOperator(BaseOperator):
         change_set: Any,
         tasks: Mapping[str, Sequence[str]],
         notify: Sequence[Mapping[str, Any]] = (),
+        platform: str = "",
+        decisions: Any = (),
         **kwargs: Any,
     ) -> None:
+        if platform:
+            kwargs["outlets"] = [AssetAlias(assets.deployments_alias(platform, cloud))]
         super().__init__(**kwargs)
         self.notify = notify
+        self.platform = platform
+        self.decisions = decisions
         self.cloud = cloud
         self.environment = environment
         self.change_set = change_set
@@ -183,6 +201,7 @@ class RecordOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Record and show the results."""
+        from triplane.core import deployed
         from triplane.core.change import Result
         from triplane.core.history import ROLLOUT, body
 
@@ -194,6 +213,9 @@ class RecordOperator(BaseOperator):
         )
         for result in results:
             self.log.info("%s: %s %s", result["address"], result["state"], result["version"])
+        deployed.record(settings.artifact_store(), change_set, results, _run(context).run_id)
+        if self.platform:
+            self._emit(context, change_set, results)
         if self.notify:
             self._tell(context, results)
         return results
@@ -206,6 +228,39 @@ class RecordOperator(BaseOperator):
             found = [Result.from_json(result) for result in results]
             rows = [report.row(self.cloud, result.address, "success", result) for result in found]
             telling.tell(context, self.notify, rows, [])
+
+    def _emit(self, context: Context, change_set: ChangeSet, results: Sequence[Mapping[str, Any]]) -> None:
+        events: Any = context["outlet_events"]
+        alias = events[AssetAlias(assets.deployments_alias(self.platform, self.cloud))]
+        rollout = {
+            "environment": change_set.environment,
+            "intent": change_set.intent,
+            "change_set": change_set.digest,
+            "approvals": self._approvals(change_set),
+            "dag_id": _run(context).dag_id,
+            "run_id": _run(context).run_id,
+            "revision": change_set.revision,
+            "source": change_set.source,
+        }
+        for result in results:
+            if result["state"] in CHANGED:
+                uri = assets.component_uri(self.platform, change_set.environment, result["address"])
+                what = {name: result[name] for name in ("address", "state", "version")}
+                alias.add(Asset(uri), extra=what | rollout)
+
+    def _approvals(self, change_set: ChangeSet) -> list[dict[str, str]]:
+        """Who has approved it. A decision that no worker signed, or that is about something else, is left out."""
+        from triplane.core.approval import Decision
+
+        keys = settings.signing_keys() if self.decisions else ()
+        decisions = [Decision.from_json(value) for value in self.decisions or ()]
+        return [
+            {"responder": decision.responder, "decided_at": decision.decided_at}
+            for decision in decisions
+            if decision.approved
+            and decision.change_sets.get(self.cloud) == change_set.digest
+            and decision.signed_by(keys)
+        ]
 
 
 def found_result(instance: Any, task_ids: Sequence[str], **run: str) -> Any:

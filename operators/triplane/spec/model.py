@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from triplane.spec.approvals import Approval, DeploymentFreeze, DeploymentWindow
-from triplane.spec.drift import Drift
+from triplane.spec.drift import Drift, DriftPolicy
 from triplane.spec.forge import Source
 from triplane.spec.functions import AwsFunction, AzureFunction, GcpFunction
 from triplane.spec.graph import order, waves
@@ -45,6 +45,7 @@ class Environment(Value):
     windows: Annotated[tuple[DeploymentWindow, ...], Field(strict=False)] = ()
     """When it may be changed; at any time where there is none."""
     freezes: Annotated[tuple[DeploymentFreeze, ...], Field(strict=False)] = ()
+    drift: Annotated[DriftPolicy, Field(default_factory=DriftPolicy)]
 
 
 class Tests(Value):

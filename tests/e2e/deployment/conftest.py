@@ -44,6 +44,10 @@ ENVIRONMENTS = {
     "lenient": {},
     "strict": {"release": {"policy": "all_or_nothing"}},
     "newest": {"release": {"supersede": True}},
+    "drifting": {
+        "approval": {"low": 1, "medium": 1, "high": 1, "critical": 1},
+        "drift": {"schedule": "0 6 1 1 *", "alarm_after": 2, "on_drift": ["deploy"]},
+    },
 }
 """Of the small platform. The first three ask anybody, two of two people, and nobody; the others are of test_approvals."""
 GROUPS = {"leads": ["bob", "carol"], "security": ["carol"]}
