@@ -10,7 +10,6 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
 from triplane import settings
-from triplane.approval.links import run_link
 from triplane.core.errors import TerminalError
 
 if TYPE_CHECKING:
@@ -66,6 +65,7 @@ class ReminderOperator(BaseOperator):
         if not event["open"]:
             return reminded
         from triplane.approval import review
+        from triplane.notify.links import decision_link
         from triplane.notify.message import Message
 
         change_sets = self._load()
@@ -77,12 +77,12 @@ class ReminderOperator(BaseOperator):
             environment=change_sets[0].environment,
             subject=f"Still waiting for approval: {review.subject(change_sets)}",
             text=f"{event['open']} of {self.votes} approvals are missing after {waited}.\n\n{review.summary(change_sets)}",
-            link=run_link(run),
+            link=decision_link(context),
             thread=run.run_id,
         )
         self.log.info("%s (%d of %d missing after %s)", message.subject, event["open"], self.votes, waited)
         if self.notify:
-            from triplane.notify.send import notify  # type: ignore[import-not-found,unused-ignore]
+            from triplane.notify.send import notify
 
             notify(self.notify, message)
         self._wait(context, self._seconds(change_sets), reminded + 1)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from triplane.core.approval import Decision
     from triplane.core.change import ChangeSet, Intent
+    from triplane.core.ledger import Ledger
 
 
 class AuthorizeOperator(BaseOperator, SkipMixin):
@@ -118,7 +119,7 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
         ledger = settings.ledger(f"{self.environment}/{self.cloud}")
         begun = any(entry.body["digest"] == digest for entry in ledger.entries(AUTHORIZED))
         self._check_fresh(change_set, begun=begun)
-        if not begun and not change_set.undoes:
+        if not begun and not _takes_back(change_set, ledger, run.run_id):
             self._wait_until_open(change_set, decisions)
         standing.begin(context, change_set)
         signed = [decision.to_json() for decision in decisions]
@@ -183,6 +184,14 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
         change_set = approved["change_set"]
         digest = change_set.get(self.cloud) if isinstance(change_set, Mapping) else change_set
         return str(digest), approved.get("dag_id", run.dag_id), approved.get("run_id", run.run_id)
+
+
+def _takes_back(change_set: ChangeSet, ledger: Ledger, run_id: str) -> bool:
+    """Whether this run was started to roll a release back that had begun: that does not wait."""
+    from triplane.core.undo import settlement
+
+    entry = settlement(ledger.entries(), change_set.undoes.get("run_id", "")) if change_set.undoes else None
+    return entry is not None and entry.body["run_id"] == run_id
 
 
 def _plain(value: Any) -> Any:

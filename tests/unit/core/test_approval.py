@@ -163,6 +163,21 @@ def test_one_person_holds_a_cloud_back_for_all() -> None:
         )
 
 
+def test_people_whom_the_auth_manager_knows_by_number_are_the_same_people() -> None:
+    """The name of who asked is all that Airflow keeps of him, and assigned users are numbers there."""
+    target = change_set(votes={"low": 2}, approvers=("7", "8"), required={"low": {"leads": ["8"]}})
+    bob = decision(target, votes=2, responder="bob", responder_id="7")
+    check(target, bob, decision(target, vote=1, votes=2, responder="carol", responder_id="8"))
+    for other, message in (
+        ({"responder": "alice", "responder_id": "8"}, "alice asked for this run"),
+        ({"responder": "8", "responder_id": "7"}, "2 different people must approve, only 1 did"),
+        ({"responder": "carol", "responder_id": "9"}, "carol is not among the approvers"),
+        ({"responder": "", "responder_id": ""}, "it does not say who gave it"),
+    ):
+        with pytest.raises(RefusedError, match=message):
+            check(target, bob, decision(target, vote=1, votes=2, **other))
+
+
 def test_an_answer_cannot_be_left_out() -> None:
     """Else the vote that holds back or the group that is missing could simply be deleted."""
     target = change_set()
