@@ -13,6 +13,7 @@ from triplane.factories.components import ENVIRONMENT, cluster_options, function
 from triplane.factories.context import Build, retries, spec, with_params
 from triplane.factories.events import KINDS, event_options, event_specs
 from triplane.factories.manifests import manifest_options
+from triplane.factories.notify import routes_of
 from triplane.kubernetes.drift_operators import KubernetesDriftBatchOperator
 from triplane.serverless.drift_operators import ServerlessDriftBatchOperator
 from triplane.serverless.events.drift_operators import EventSourceDriftBatchOperator
@@ -50,7 +51,9 @@ def _tasks(build: Build) -> None:
             found += [*_stacks(build, cloud, frozen), *_cluster(build, cloud, frozen)]
             found += [*_functions(build, cloud, frozen), *_event_sources(build, cloud)]
     checks = {task.task_id: addresses for task, addresses in found}
-    report = DriftReportOperator(task_id="report", checks=checks, trigger_rule="all_done", **retries())
+    report = DriftReportOperator(
+        task_id="report", checks=checks, notify=routes_of(build), trigger_rule="all_done", **retries()
+    )
     [task for task, _ in found] >> report
 
 

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from triplane.factories.cloud import cloud_dag
+from triplane.factories.drift import drift_dag
 from triplane.factories.notify import routes
 from triplane.factories.parent import parent_dag
 from triplane.notify.message import EVENTS, Message
@@ -58,6 +59,7 @@ def test_routes_reach_every_task_that_tells(tmp_path: Path) -> None:
     assert dag.get_task("report").notify == found
     assert dag.get_task("approval").partial_kwargs["notify"] == found
     assert alone.get_task("record").notify == found
+    assert drift_dag(file).get_task("report").notify == found
     (callback,) = alone.get_task("change_set").on_failure_callback
     assert callback.routes == found
     assert not dag.get_task("report").on_failure_callback
