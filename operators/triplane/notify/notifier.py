@@ -61,6 +61,6 @@ class TriplaneNotifier(BaseNotifier):
                 subject=self.subject or f"{run.dag_id}: {instance.task_id} {self.event.replace('_', ' ')}",
                 text=self.text or (f"{where}: {error}" if error else where),
                 link=run_link(run.dag_id, run.run_id),
-                thread=run.run_id,
+                thread=f"{run.dag_id}/{run.run_id}",
             ),
         )

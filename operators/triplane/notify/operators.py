@@ -62,7 +62,7 @@ class NotifyOperator(BaseOperator):
                 subject=self.subject,
                 text=self.text,
                 link=self.link or run_link(run.dag_id, run.run_id),
-                thread=run.run_id,
+                thread=f"{run.dag_id}/{run.run_id}",
                 key=self.key,
             ),
         )

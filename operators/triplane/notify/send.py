@@ -76,9 +76,10 @@ def _send(route: Route, message: Message, anchor: str) -> str:
         try:
             return send(route.options, render(message, route, settings.redactor()), anchor)
         except Exception as error:
-            if number == TRIES - 1 or not _may_pass(error):
+            wait = _wait(error, number)
+            if number == TRIES - 1 or wait > LIMIT or not _may_pass(error):
                 raise
-            time.sleep(_wait(error, number))
+            time.sleep(wait)
     raise AssertionError("the last try returns or raises")
 
 

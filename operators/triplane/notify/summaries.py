@@ -17,7 +17,7 @@ NAMED = 5
 def drift_messages(
     components: Sequence[Mapping[str, Any]], *, environment: str, thread: str = "", link: str = ""
 ) -> list[Message]:
-    """What people are told about a drift check: ``drift_found``, ``drift_cured``, or nothing.
+    """What people are told about a drift check: ``drift_found`` if anything in it is new, ``drift_cured``, or nothing.
 
     :param components: those of the report, see :mod:`triplane.drift.report`
     """
@@ -27,10 +27,16 @@ def drift_messages(
     ]
     about: dict[str, str] = {"environment": environment, "thread": thread, "link": link}
     messages = []
-    if drifted:
+    new = sum(
+        resource.get("first_seen") == resource.get("last_seen")
+        for item in components
+        for resource in item.get("resources", ())
+    )
+    if drifted and new:
         touched = sum(item["state"] == "drifted" for item in components)
         subject = (
             f"Drift in {environment}: {_many(len(drifted), 'difference')} in {_many(touched, 'component')}"
+            + (f", {new} of them new" if new < len(drifted) else "")
         )
         messages.append(Message(event="drift_found", subject=subject, text=listing(drifted), **about))
     if cured:

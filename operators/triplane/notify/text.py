@@ -52,7 +52,8 @@ def render(message: Message, route: Route, redact: Callable[[str], str]) -> Rend
     :raises InputError: the route's template cannot be rendered
     """
     text = from_template(route.template, message, route.platform) if route.template else message.text
-    subject = one_line(f"[{route.platform}] {message.subject}" if route.platform else message.subject)
+    title = message.subject or message.event.replace("_", " ")
+    subject = one_line(f"[{route.platform}] {title}" if route.platform else title)
     return Rendered(
         route=route.name,
         event=message.event,

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
 
 from triplane.factories.cloud import cloud_dag
+from triplane.factories.drift import drift_dag
 from triplane.factories.notify import routes
 from triplane.factories.parent import parent_dag
+from triplane.notify.message import EVENTS, Message
 from triplane.notify.route import Route
+from triplane.spec import notify as spec_notify
 
 NOTIFY = {
     "ops": {"slack": {"channel": "#ops"}, "events": ["failed"], "template": "{{ subject }}"},
@@ -55,9 +59,16 @@ def test_routes_reach_every_task_that_tells(tmp_path: Path) -> None:
     assert dag.get_task("report").notify == found
     assert dag.get_task("approval").partial_kwargs["notify"] == found
     assert alone.get_task("record").notify == found
+    assert drift_dag(file).get_task("report").notify == found
     (callback,) = alone.get_task("change_set").on_failure_callback
     assert callback.routes == found
     assert not dag.get_task("report").on_failure_callback
+
+
+def test_the_spec_knows_the_same_events_and_names() -> None:
+    assert get_args(spec_notify.Event) == EVENTS
+    message = {field.name for field in fields(Message)} - {"key"}
+    assert set(spec_notify.TEMPLATE_NAMES) == message | {"platform"}
 
 
 def test_nothing_is_added_where_nobody_is_to_be_told(tmp_path: Path) -> None:

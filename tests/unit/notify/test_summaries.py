@@ -36,6 +36,16 @@ def test_three_hundred_drifts_are_one_message() -> None:
     assert (message.thread, message.link) == ("r1", "https://a/b")
 
 
+def test_drift_that_was_told_before_is_told_again_with_something_new() -> None:
+    known = component("aws/stack/a", ("aws_vpc.main", "tags"), ("aws_vpc.other", "tags"))
+    for resource in known["resources"]:
+        resource |= {"first_seen": "2026-11-26T06:00", "last_seen": "2026-11-27T06:00"}
+    assert drift_messages([known], environment="prod") == []
+    known["resources"][0]["first_seen"] = "2026-11-27T06:00"
+    (message,) = drift_messages([known], environment="prod")
+    assert message.subject == "Drift in prod: 2 differences in 1 component, 1 of them new"
+
+
 def test_many_groups_are_counted() -> None:
     resources = [(f"aws_thing_{number}.main", "size") for number in range(60)]
     (message,) = drift_messages([component("aws/stack/s", *resources)], environment="prod")

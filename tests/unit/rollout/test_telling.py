@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from triplane.notify.message import Message
 from triplane.rollout import telling
+from triplane.rollout.parent import ReportOperator
 
 ROUTES = [
     {"name": "all", "channel": "webhook", "events": []},
@@ -98,3 +101,28 @@ def test_a_thousand_components_are_counted() -> None:
 def test_failures_of_runs_that_nobody_else_reports_on(params: dict[str, Any], told: int, sent: Sent) -> None:
     telling.FailureNotifier(routes=ROUTES).notify(context(**params))
     assert [message.text for _, message in sent] == ["`apply`: it broke"] * told
+
+
+@pytest.mark.parametrize(("run", "event"), [("success", "deployed"), ("failed", "failed")])
+def test_the_report_tells_before_it_fails(run: str, event: str, sent: Sent) -> None:
+    result = {"address": "aws/stack/main", "version": "v1", "state": "deployed", "seconds": 1.0}
+    instance = SimpleNamespace(
+        get_dr_count=lambda **_: 1,
+        get_dagrun_state=lambda **_: run,
+        get_task_states=lambda dag_id, run_ids: {run_ids[0]: {"apply": "success"}},
+        xcom_pull=lambda **_: result,
+        xcom_push=lambda **_: None,
+    )
+    child = {
+        "dag_id": "deploy_aws",
+        "plan_run_id": "p",
+        "run_id": "a",
+        "tasks": {"aws/stack/main": ["apply"]},
+    }
+    report = ReportOperator(task_id="report", clouds={"aws": child}, notify=ROUTES)
+    failing = pytest.raises(AirflowFailException) if run == "failed" else nullcontext()
+    with failing:
+        report.execute(context() | {"task_instance": instance})
+    ((_, message),) = sent
+    assert message.event == event
+    assert "stack/main" in message.text

@@ -16,6 +16,7 @@ from triplane.core.errors import InputError
 from triplane.notify.text import Rendered
 from triplane.settings import register_secret
 
+SECRET_LENGTH = 16
 TIMEOUT = 10
 """Seconds for one call, where the service's client has a setting for it."""
 Send = Callable[[Mapping[str, Any], Rendered, str], str]
@@ -48,10 +49,10 @@ def connection(conn_id: str) -> Any:
 
 
 def _secret_parts(url: str | None) -> list[str]:
-    """Path and query of a URL: errors show them without the host."""
+    """Path and query of a URL: errors show them without the host. A short path is none that nobody could guess."""
     if not url or "/" not in url:
         return []
     parts = urlsplit(url if "://" in url else f"https://{url}")
     path = parts.path.strip("/")
     secrets = [f"{path}?{parts.query}" if parts.query else path, path, parts.query]
-    return [secret for secret in secrets if len(secret) > 8]
+    return [secret for secret in secrets if len(secret) >= SECRET_LENGTH]

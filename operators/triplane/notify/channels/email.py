@@ -25,7 +25,7 @@ def send(options: Mapping[str, Any], message: Rendered, anchor: str) -> str:
         to=list(options["to"]),
         from_email=options.get("sender"),
         subject=message.subject,
-        html_content=f"{as_html(bounded(message.text, TEXT))}{link_html(message.link)}",
+        html_content=f"{as_html(bounded(message.text, TEXT))}{link_html(message.link)}" or "<p></p>",
         custom_headers=headers,
     ).notify({})
     return own

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from triplane.notify.channels import TIMEOUT, connection
+from triplane.notify.channels import TIMEOUT
 from triplane.notify.channels.webhook import delivered
 from triplane.notify.text import Rendered, bounded, octets
 
@@ -20,7 +20,6 @@ def send(options: Mapping[str, Any], message: Rendered, anchor: str) -> str:
     """``connection`` (type Google Cloud), ``topic``, and ``project`` if it is not the connection's."""
     from triplane.clouds import gcp
 
-    connection(options["connection"])
     project = options.get("project") or gcp.project_id(options["connection"])
     body = {**message.to_json(), "text": bounded(message.text, TEXT, size=octets)}
     data = base64.b64encode(json.dumps(body).encode()).decode()

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from triplane.notify.channels import connection
 from triplane.notify.text import Rendered, bounded, octets
 
 SUBJECT = 99
@@ -18,7 +17,6 @@ def send(options: Mapping[str, Any], message: Rendered, anchor: str) -> str:
     """``connection`` (type AWS), ``topic`` (an ARN)."""
     from airflow.providers.amazon.aws.notifications.sns import SnsNotifier
 
-    connection(options["connection"])
     body = bounded(message.text, BODY - octets(message.link), size=octets)
     SnsNotifier(
         aws_conn_id=options["connection"],
