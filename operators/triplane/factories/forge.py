@@ -7,7 +7,6 @@ from typing import Any
 from airflow.sdk import Param, TaskGroup
 
 from triplane.factories.context import Build, retries
-from triplane.forge.operators import CommitStatusOperator, PullRequestCommentOperator
 
 ASKED = "{{ params.action in ('deploy', 'rollback', 'destroy') and not params.dry_run }}"
 
@@ -31,6 +30,8 @@ def tell_source(build: Build, frozen: Any, change_sets: Any, report: Any) -> Non
     """
     if build.platform.source is None:
         return
+    from triplane.forge.operators import CommitStatusOperator, PullRequestCommentOperator
+
     common: dict[str, Any] = {
         "source": build.platform.source.plain(),
         "soft_fail": True,

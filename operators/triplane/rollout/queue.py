@@ -9,13 +9,13 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from triplane import settings, standing
-from triplane.core import turns
 from triplane.core.errors import TransientError
 from triplane.rollout.runs import check_ready
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from triplane.core import turns
     from triplane.core.ledger import Entry
 
 
@@ -64,6 +64,8 @@ class QueueOperator(BaseOperator):
         self.execute(context)
 
     def _take_turn(self, context: Context) -> None:
+        from triplane.core import turns
+
         run: Any = context["dag_run"]
         instance: Any = context["task_instance"]
         own = turns.Run(run.dag_id, run.run_id)

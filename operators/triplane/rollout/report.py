@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from triplane.core.change import Result
+if TYPE_CHECKING:
+    from triplane.core.change import Result
 
 COLUMNS = ("cloud", "component", "version", "state", "seconds")
 FINISHED = ("deployed", "unchanged", "destroyed")

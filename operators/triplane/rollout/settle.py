@@ -10,8 +10,6 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 from triplane import settings
-from triplane.core.history import AUTHORIZED, Version, before
-from triplane.core.undo import SETTLED, settlement
 from triplane.rollout.runs import (
     ENDED_BADLY,
     ENDED_WELL,
@@ -26,6 +24,7 @@ from triplane.rollout.runs import (
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from triplane.core.history import Version
     from triplane.core.ledger import Ledger
 
 
@@ -135,6 +134,8 @@ class SettleOperator(BaseOperator):
 
     def _targets(self, context: Context) -> dict[str, Version | None]:
         """The clouds that were begun, and the version to go back to, None where there is none."""
+        from triplane.core.history import AUTHORIZED, before
+
         found: dict[str, Version | None] = {}
         for cloud, child in self.clouds.items():
             entries = self._ledger(cloud).entries()
@@ -143,11 +144,15 @@ class SettleOperator(BaseOperator):
         return found
 
     def _settled_before(self, context: Context) -> bool:
+        from triplane.core.undo import settlement
+
         run: Any = context["dag_run"]
         return any(settlement(self._ledger(cloud).entries(), run.run_id) for cloud in self.clouds)
 
     def _record(self, context: Context, targets: Mapping[str, Version | None]) -> None:
         """From here on nothing of this run is applied any more, in no cloud."""
+        from triplane.core.undo import SETTLED, settlement
+
         run: Any = context["dag_run"]
         for cloud, child in self.clouds.items():
             ledger = self._ledger(cloud)

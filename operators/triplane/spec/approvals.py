@@ -11,9 +11,9 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from triplane.core.calendar import DAYS, Calendar, Freeze, Window
 from triplane.spec.values import Duration, Name, Value
 
+DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 RISKS = ("low", "medium", "high", "critical")
 People = Annotated[tuple[str, ...], Field(strict=False)]
 
@@ -157,6 +157,8 @@ class Approval(Value):
         freezes: Sequence[DeploymentFreeze] = (),
     ) -> dict[str, Any]:
         """The same as :class:`triplane.core.approval.Policy` writes it in a change set."""
+        from triplane.core.calendar import Calendar, Freeze, Window
+
         calendar = Calendar(
             tuple(Window(item.days, item.start, item.end, item.timezone) for item in windows),
             tuple(Freeze(item.first, item.last, item.reason, item.timezone) for item in freezes),

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from triplane import settings
 from triplane.applying import Applying
-from triplane.core.approval import votes_needed
 from triplane.core.errors import InputError, RefusedError
 from triplane.terraform.operators.base import TerraformOperator
 
@@ -156,6 +155,7 @@ class TerraformApplyOrAskOperator(TerraformApplyOperator):
 
     def hold(self, context: Context, stack: Stack, source: Source, held: Held) -> None:
         """Keep the plan as a change set of its own."""
+        from triplane.core.approval import votes_needed
         from triplane.terraform.proposal import propose
 
         if denied := held.planned.verdict.denied:
