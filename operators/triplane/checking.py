@@ -22,17 +22,26 @@ WORKERS = 4
 
 
 class Seen(NamedTuple):
-    """What a look at a component has shown, see :func:`triplane.core.drift.judge`."""
+    """What a look at a component has shown, see :func:`triplane.core.drift.judge`.
+
+    ``images`` are those that it runs, see :class:`triplane.core.drift.Check`.
+    """
 
     findings: Sequence[Finding] = ()
     pending: str = ""
     noise: Sequence[str] = ()
+    missing: bool = False
+    images: Sequence[dict[str, Any]] = ()
 
 
 class Component:
-    """One component of a batch; ``operator`` is one of those that deploy it, and has its ``address`` and ``scope``."""
+    """One component of a batch; ``operator`` is one of those that deploy it, and has its ``address`` and ``scope``.
+
+    ``was_deployed``: a rollout has made it, and none has destroyed it.
+    """
 
     operator: Any
+    was_deployed = False
 
     def __init__(self, task_id: str, arguments: dict[str, Any]) -> None:
         self.operator = self.deployed_by(task_id, arguments)
@@ -66,11 +75,14 @@ class CheckingOperator(BaseOperator):
         super().__init__(**kwargs)
         self.components = components
         self.stopped = False
+        self.run = ""
+        self.known: dict[str, dict[str, Any]] = {}
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Check them all. What needs Airflow is looked up first, here; the rest is done side by side."""
         from concurrent.futures import ThreadPoolExecutor
 
+        self.run = run_of(context)
         with ExitStack() as stack:
             checks = [_One(self, dict(arguments), stack) for arguments in self.components]
             with ThreadPoolExecutor(WORKERS) as pool:
@@ -78,6 +90,14 @@ class CheckingOperator(BaseOperator):
         if self.stopped:
             raise AirflowFailException("stopped before everything was checked")
         return [result.to_json() for result in results]
+
+    def was_deployed(self, scope: str, address: str) -> bool:
+        """Whether a rollout has made the component and none has destroyed it."""
+        from triplane.core import deployed
+
+        if scope not in self.known:
+            self.known[scope] = deployed.read(settings.artifact_store(), scope)
+        return address in self.known[scope]
 
     def on_kill(self) -> None:
         """Begin nothing more; what is being read ends by itself."""
@@ -97,6 +117,8 @@ class _One:
         self.error = ""
         try:
             self.before = named(self.memory)
+            scope = self.component.operator.scope
+            self.component.was_deployed = batch.was_deployed(scope, self.address)
             self.component.look_up(stack)
         except Exception as error:  # a connection that is missing or refused is this component's alone
             self.error = _said(error)
@@ -124,10 +146,13 @@ class _One:
             seen.findings,
             noise=seen.noise,
             pending=seen.pending,
+            missing=seen.missing,
             ignores=rules,
             before=self.before,
+            run=self.batch.run,
         )
-        settings.artifact_store().put_named(self.memory, json.dumps(memory(check)).encode())
+        check.images = list(seen.images)
+        settings.artifact_store().put_named(self.memory, json.dumps(memory(check, self.batch.run)).encode())
         for item in check.resources:
             names = ", ".join(attribute["name"] for attribute in item["attributes"]) or item["action"]
             self.batch.log.warning("%s: drifted: %s: %s", self.address, item["address"], names)
@@ -140,6 +165,12 @@ def named(key: str) -> dict[str, Any] | None:
     data = settings.artifact_store().get_named(key)
     found: dict[str, Any] | None = None if data is None else json.loads(data)
     return found
+
+
+def run_of(context: Any) -> str:
+    """The id of the run, empty outside of one."""
+    run = context.get("dag_run")
+    return "" if run is None else str(run.run_id)
 
 
 def _said(error: Exception) -> str:

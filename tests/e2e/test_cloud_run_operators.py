@@ -49,10 +49,10 @@ def test_operators_plan_deploy_and_find_nothing_to_do(
     service.ingress = run_v2.IngressTraffic.INGRESS_TRAFFIC_INTERNAL_ONLY
     services.update_service(service=service).result(timeout=60)
     (found,) = batch.execute({})  # type: ignore[arg-type]
-    assert found["state"] == "drifted"
+    assert found["state"] == "unmanaged_change"
     assert "ingress" in [attribute["name"] for attribute in found["resources"][0]["attributes"]]
 
     again = ServerlessPlanOperator(task_id="again", image=image, **options).work({})  # type: ignore[typeddict-item]
     assert again["action"] == "none", "the spec says nothing of the ingress"
     (found,) = batch.execute({})  # type: ignore[arg-type]
-    assert found["state"] == "drifted", "a plan does not take what hands have changed for ours"
+    assert found["state"] == "unmanaged_change", "a plan does not take what hands have changed for ours"

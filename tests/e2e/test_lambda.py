@@ -558,4 +558,4 @@ def test_drift(
     assert (check()["state"], check()["pending"]) == ("pending", "code changed in the source")
     client.delete_function(FunctionName=name)
     gone = check()
-    assert (gone["state"], gone["resources"][0]["action"]) == ("drifted", "delete")
+    assert (gone["state"], gone["resources"][0]["action"]) == ("missing", "delete")

@@ -91,6 +91,41 @@ def test_state_in_s3_and_real_drift(kwargs: dict[str, Any]) -> None:
     assert TerraformDriftOperator(**kwargs).execute(CONTEXT)["state"] == "in_sync"
 
 
+def test_what_a_deployment_leaves_as_it_is_and_what_is_gone_altogether(kwargs: dict[str, Any]) -> None:
+    hcl = HCL.replace("tags       =", 'lifecycle { ignore_changes = [tags["note"]] }\n  tags =')
+    (Path(kwargs["path"]) / "main.tf").write_text(hcl)
+    change = TerraformPlanOperator(**kwargs).execute(CONTEXT)
+    TerraformApplyOperator(**kwargs, change=change).execute(CONTEXT)
+    vpc = settings.lookup("staging/aws")("network.vpc_id")
+    ec2 = aws.client("ec2", "aws_default", "eu-west-1")
+
+    ec2.create_tags(Resources=[vpc], Tags=[{"Key": "note", "Value": "by hand"}])
+    left = TerraformDriftOperator(**kwargs).execute(CONTEXT)
+    assert (left["state"], left["resources"][0]["unmanaged"]) == ("unmanaged_change", True)
+    ec2.create_tags(Resources=[vpc], Tags=[{"Key": "Name", "Value": "mallory"}])
+    both = TerraformDriftOperator(**kwargs).execute(CONTEXT)
+    found = [
+        (item.get("unmanaged", False), [each["name"] for each in item["attributes"]])
+        for item in both["resources"]
+    ]
+    assert (both["state"], found) == ("drifted", [(False, ["tags.Name"]), (True, ["tags.note"])])
+
+    ec2.delete_vpc(VpcId=vpc)
+    gone = TerraformDriftOperator(**kwargs).execute(CONTEXT)
+    assert (gone["state"], gone["resources"][0]["action"]) == ("missing", "destroy")
+
+    state = aws.client("s3", "aws_default", "eu-west-1")
+    state.delete_object(Bucket=kwargs["backend"]["bucket"], Key=kwargs["backend"]["key"])
+    table = aws.client("dynamodb", "aws_default", "eu-west-1")
+    name = f"{kwargs['backend']['bucket']}/{kwargs['backend']['key']}-md5"
+    table.delete_item(TableName="streaming-tflock", Key={"LockID": {"S": name}})
+    assert TerraformDriftOperator(**kwargs).execute(CONTEXT)["state"] == "pending", "nobody says it was there"
+    known = {"aws/stack/network": {"version": "serial 1", "change_set": "", "revision": "", "run_id": ""}}
+    settings.artifact_store().put_named("deployments/staging/aws", json.dumps(known).encode())
+    lost = TerraformDriftOperator(**kwargs).execute(CONTEXT)
+    assert (lost["state"], lost["resources"][0]["address"]) == ("missing", "state")
+
+
 def test_a_lock_in_dynamodb_is_respected_and_named(kwargs: dict[str, Any]) -> None:
     change = TerraformPlanOperator(**kwargs).execute(CONTEXT)
     lock = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from tests.event_sources import Tasks, store
 from tests.unit.serverless.test_schedules import gcp
 
+from triplane import settings
 from triplane.checking import CheckingOperator, Component, Seen, named
 from triplane.core.drift import finding
 from triplane.core.errors import InputError
@@ -48,16 +50,24 @@ class Thing(Component):
         if self.how == "cannot be looked at":
             raise KeyError("a bug")
         update = finding("thing", "update", [{"name": "size", "before": "1", "after": "2"}])
-        return Seen([update] if self.how == "drifted" else [], "changed" if self.how == "pending" else "")
+        return Seen(
+            [update] if self.how in ("drifted", "gone") else [],
+            "changed" if self.how == "pending" else "never deployed" if not self.was_deployed else "",
+            missing=self.how == "gone",
+            images=[{"image": "api", "deployed": "sha256:a", "serving": ["sha256:a"]}],
+        )
 
 
 class Things(CheckingOperator):
     component = Thing
 
 
-def check(*hows: str, **more: Any) -> list[dict[str, Any]]:
+def check(*hows: str, run: str = "", **more: Any) -> list[dict[str, Any]]:
     things = [{"address": f"x/thing/{number}", "how": how, **more} for number, how in enumerate(hows)]
-    found = Things(task_id="t", components=things).execute(CONTEXT)
+    known = {thing["address"]: {"version": "1"} for thing in things[:9]}
+    settings.artifact_store().put_named("deployments/staging/x", json.dumps(known).encode())
+    context: Any = {"dag_run": SimpleNamespace(run_id=run)} if run else CONTEXT
+    found = Things(task_id="t", components=things).execute(context)
     assert not opened
     return found
 
@@ -83,6 +93,19 @@ def test_what_was_seen_before_is_remembered() -> None:
     assert check("")[0]["cured"] == ["thing"]
     rule = {"resource": "thing", "reason": "known", "until": "2999-01-01"}
     assert check("drifted", ignore=[rule])[0]["state"] == "in_sync"
+
+
+def test_checks_are_counted_by_run() -> None:
+    counts = [check("drifted", run=run)[0]["resources"][0]["checks"] for run in ("1", "1", "2", "2", "3")]
+    assert counts == [1, 1, 2, 2, 3]
+    check("", run="4")
+    assert check("drifted", run="5")[0]["resources"][0]["checks"] == 1
+
+
+def test_what_is_gone_as_a_whole_is_missing_and_what_no_rollout_has_made_is_known() -> None:
+    found = check("gone", *[""] * 9)
+    assert [one["state"] for one in found] == ["missing", *["in_sync"] * 8, "pending"]
+    assert found[1]["images"] == [{"image": "api", "deployed": "sha256:a", "serving": ["sha256:a"]}]
 
 
 def test_a_kill_is_no_answer() -> None:

@@ -64,12 +64,14 @@ class ApprovalSensor(BaseOperator):
         change_sets = self._load()
         policies = [Policy.from_json(change_set.policy) for change_set in change_sets]
         run: Any = context["dag_run"]
+        for line in review.every_line(change_sets):
+            self.log.info("%s", line)
         # Before the question is there: who answers while this task is still busy makes Airflow fail it.
         self._tell(context, change_sets)
         self._ask(
             context,
             subject=review.subject(change_sets),
-            body=review.body(change_sets, run.triggering_user_name or "a schedule"),
+            body=review.body(change_sets, run.triggering_user_name or "a schedule", self._log_link(context)),
             params=form.params(change_sets),
             approvers=sorted({name for policy in policies for name in policy.approvers}),
         )
@@ -93,6 +95,12 @@ class ApprovalSensor(BaseOperator):
         held = f", but for {', '.join(decision.held)}" if decision.held else ""
         self.log.info("Approved by %s until %s%s", decision.responder, decision.expires_at, held)
         return decision.sign(settings.signing_keys()).to_json()
+
+    def _log_link(self, context: Context) -> str:
+        from triplane.approval.links import log_link
+
+        instance: Any = context["task_instance"]
+        return log_link(context["dag_run"], instance.task_id, instance.map_index)
 
     def _load(self) -> list[ChangeSet]:
         found = [settings.get_change_set(digest) for _, digest in sorted(self.change_sets.items())]
@@ -139,7 +147,8 @@ class ApprovalSensor(BaseOperator):
             vote=self.vote,
             votes=self.votes,
             requester=run.triggering_user_name or "",
-            responder=user.get("id") or user.get("name") or "",
+            responder=str(user.get("name") or user.get("id") or ""),
+            responder_id=str(user.get("id") or ""),
             approved=event["chosen_options"] == [APPROVE],
             change_sets={item.cloud: item.digest for item in change_sets if item.cloud not in answer.held},
             held=answer.held,

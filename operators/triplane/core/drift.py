@@ -11,7 +11,10 @@ from typing import Any
 from triplane.core.digest import digest
 
 Finding = dict[str, Any]
-IN_SYNC, DRIFTED, PENDING, UNKNOWN = "in_sync", "drifted", "pending", "unknown"
+IN_SYNC, PENDING, UNKNOWN = "in_sync", "pending", "unknown"
+DRIFTED, MISSING, UNMANAGED = "drifted", "missing", "unmanaged_change"
+STATES = (MISSING, DRIFTED, UNMANAGED, UNKNOWN, PENDING, IN_SYNC)
+"""The worst first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,10 @@ class Ignore:
 
 @dataclass(kw_only=True)
 class Check:
-    """One component's answer. ``error`` says why it could not be checked, ``last_good`` when it last was."""
+    """One component's answer. ``error`` says why it could not be checked, ``last_good`` when it last was.
+
+    ``images`` are those that it runs: ``image``, the digest ``deployed``, and ``serving``, the digests that are there.
+    """
 
     address: str
     state: str
@@ -51,6 +57,7 @@ class Check:
     ignored: list[str] = field(default_factory=list)
     expired: list[str] = field(default_factory=list)
     cured: list[str] = field(default_factory=list)
+    images: list[dict[str, Any]] = field(default_factory=list)
     pending: str = ""
     error: str = ""
     checked_at: str = ""
@@ -69,13 +76,17 @@ def unknown(address: str, error: str, before: Mapping[str, Any] | None) -> Check
     return Check(address=address, state=UNKNOWN, error=error, checked_at=now, last_good=last)
 
 
-def memory(check: Check) -> dict[str, Any]:
-    """What the next check has to know of this one."""
+def memory(check: Check, run: str = "") -> dict[str, Any]:
+    """What the next check has to know of this one; ``run`` is the id of the run that made it."""
     findings = {
-        item["fingerprint"]: {"resource": item["address"], "first_seen": item["first_seen"]}
+        item["fingerprint"]: {
+            "resource": item["address"],
+            "first_seen": item["first_seen"],
+            "checks": item["checks"],
+        }
         for item in check.resources
     }
-    return {"checked_at": check.checked_at, "findings": findings}
+    return {"checked_at": check.checked_at, "run": run, "findings": findings}
 
 
 def judge(
@@ -84,37 +95,81 @@ def judge(
     *,
     noise: Sequence[str] = (),
     pending: str = "",
+    missing: bool = False,
     ignores: Sequence[Ignore] = (),
     before: Mapping[str, Any] | None = None,
+    run: str = "",
     now: datetime | None = None,
 ) -> Check:
-    """One component's answer. ``before`` is what :func:`memory` kept of the last check."""
+    """One component's answer. ``before`` is what :func:`memory` kept of the last check.
+
+    ``missing``: the findings say that all of it is gone. A check that is done again in the same ``run`` is one check.
+    """
     now = now or datetime.now(UTC)
     valid = [rule for rule in ignores if rule.until >= now.date()]
-    known = dict((before or {}).get("findings") or {})
     check = Check(address=address, state=IN_SYNC, checked_at=now.isoformat(), last_good=now.isoformat())
     check.noise, check.pending = list(noise), pending
+    past = Past(before, run)
     for item in findings:
         left = _not_ignored(item, valid, check)
         if left is None:
             continue
         print_ = fingerprint(address, left["address"], left["action"], left["print"], left["attributes"])
-        first = known.get(print_, {}).get("first_seen", check.checked_at)
         shown = {key: value for key, value in left.items() if key != "print"}
-        seen = {"fingerprint": print_, "first_seen": first, "last_seen": check.checked_at}
-        check.resources.append(shown | seen)
-    current = {item["fingerprint"] for item in check.resources}
-    check.cured = sorted(item["resource"] for key, item in known.items() if key not in current)
+        check.resources.append(shown | past.seen(print_, check.checked_at))
+    check.cured = past.cured(check)
     check.expired = [str(rule) for rule in ignores if rule not in valid]
-    check.state = DRIFTED if check.resources else PENDING if pending else IN_SYNC
+    check.state = state_of(check, missing=missing)
     return check
 
 
+class Past:
+    """What the last check of a component knew: since when, and in how many checks one after the other."""
+
+    def __init__(self, before: Mapping[str, Any] | None, run: str = "") -> None:
+        self.known: dict[str, Any] = dict((before or {}).get("findings") or {})
+        self.more = 0 if run and run == (before or {}).get("run") else 1
+
+    def seen(self, print_: str, at: str) -> dict[str, Any]:
+        """What is known of a finding that is there at ``at``."""
+        found = self.known.get(print_, {})
+        checks = found.get("checks", 1) + self.more if found else 1
+        return {
+            "fingerprint": print_,
+            "first_seen": found.get("first_seen", at),
+            "last_seen": at,
+            "checks": checks,
+        }
+
+    def cured(self, check: Check) -> list[str]:
+        """The resources of what was there the last time and is no longer."""
+        current = {item["fingerprint"] for item in check.resources}
+        return sorted(item["resource"] for key, item in self.known.items() if key not in current)
+
+
+def state_of(check: Check, *, missing: bool) -> str:
+    """The state that the findings of ``check`` make."""
+    if check.resources:
+        if missing:
+            return MISSING
+        return UNMANAGED if all(item.get("unmanaged") for item in check.resources) else DRIFTED
+    return PENDING if check.pending else IN_SYNC
+
+
 def finding(
-    address: str, action: str, attributes: Sequence[Mapping[str, str]] = (), print_: str = ""
+    address: str,
+    action: str,
+    attributes: Sequence[Mapping[str, str]] = (),
+    print_: str = "",
+    *,
+    unmanaged: bool = False,
 ) -> Finding:
-    """One thing that drifted. ``print_`` tells apart what ``attributes`` (name, before, after) hide."""
-    return {"address": address, "action": action, "attributes": list(attributes), "print": print_}
+    """One thing that drifted. ``print_`` tells apart what ``attributes`` (name, before, after) hide.
+
+    ``unmanaged``: a deployment would not put it back.
+    """
+    found = {"address": address, "action": action, "attributes": list(attributes), "print": print_}
+    return found | ({"unmanaged": True} if unmanaged else {})
 
 
 def fingerprint(*what: Any) -> str:

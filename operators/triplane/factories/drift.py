@@ -1,4 +1,4 @@
-"""The DAG ``drift_check``: has anybody changed what was deployed?"""
+"""The DAG ``drift_check``: has anybody changed what was deployed? And one that starts it for each scheduled environment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.sdk import DAG, TaskGroup
 
-from triplane.drift.operators import DriftReportOperator
+from triplane.drift.operators import DriftReportOperator, DriftVerdictOperator
 from triplane.factories.cloud import freeze_task
 from triplane.factories.components import ENVIRONMENT, cluster_options, function_options, stack_options
 from triplane.factories.context import Build, retries, spec, with_params
@@ -15,32 +15,67 @@ from triplane.factories.events import KINDS, event_options, event_specs
 from triplane.factories.manifests import manifest_options
 from triplane.factories.notify import routes_of
 from triplane.kubernetes.drift_operators import KubernetesDriftBatchOperator
+from triplane.rollout.children import ChildRunOperator
 from triplane.serverless.drift_operators import ServerlessDriftBatchOperator
 from triplane.serverless.events.drift_operators import EventSourceDriftBatchOperator
 from triplane.terraform.operators import TerraformDriftBatchOperator
 
 DAILY = "0 6 * * *"
+SLOTS = 4
+"""Worker slots that a check of everything holds at most."""
 
 
 def drift_dag(platform: str | None = None, schedule: str | None = DAILY, prefix: str = "") -> DAG:
     """The DAG that compares what was deployed with what is really there.
 
+    Each environment whose spec has a ``drift.schedule`` gets a DAG ``drift_check_<environment>`` beside it, which starts it
+    for this environment; Airflow finds these without a variable of their own.
+
     :param platform: path of the platform spec, by default ``[triplane] platform``
-    :param schedule: when it runs by itself, for the first environment of the spec
+    :param schedule: when it runs by itself, for the first environment of the spec; not where environments have
+        schedules of their own
     :param prefix: as for :func:`triplane.factories.cloud.cloud_dag`
     """
     build = spec(platform, prefix)
+    own = {
+        name: environment.drift.schedule
+        for name, environment in build.platform.environments.items()
+        if environment.drift.schedule
+    }
+    for environment, each in own.items():
+        _scheduled(build, environment, each)
     with DAG(
         dag_id=build.dag_id("drift_check"),
         description=f"Look for changes to {build.platform.name} made behind its back",
-        schedule=schedule,
+        schedule=None if own else schedule,
         catchup=False,
         max_active_runs=1,
+        max_active_tasks=SLOTS,
         tags=["triplane"],
         doc_md=__doc__,
     ) as dag:
         _tasks(build)
     return with_params(dag, build.common_params())
+
+
+def _scheduled(build: Build, environment: str, schedule: str) -> None:
+    """One task, which holds no worker slot while the check runs."""
+    with DAG(
+        dag_id=build.dag_id("drift_check", environment),
+        description=f"Look for drift in {environment}",
+        schedule=schedule,
+        catchup=False,
+        max_active_runs=1,
+        tags=["triplane"],
+    ):
+        ChildRunOperator(
+            task_id="check",
+            child_dag_id=build.dag_id("drift_check"),
+            child_run_id=f"{environment}__{{{{ run_id }}}}",
+            conf={"environment": environment},
+            poll_interval=10,
+            **retries(),
+        )
 
 
 def _tasks(build: Build) -> None:
@@ -52,9 +87,36 @@ def _tasks(build: Build) -> None:
             found += [*_functions(build, cloud, frozen), *_event_sources(build, cloud)]
     checks = {task.task_id: addresses for task, addresses in found}
     report = DriftReportOperator(
-        task_id="report", checks=checks, notify=routes_of(build), trigger_rule="all_done", **retries()
+        task_id="report",
+        checks=checks,
+        images=_images(build),
+        platform=build.platform.name,
+        environment=ENVIRONMENT,
+        revision="{{ (ti.xcom_pull(task_ids='freeze') or {}).get('revision') or params.revision }}",
+        policies={name: body.drift.plain() for name, body in build.platform.environments.items()},
+        deploy_dag_id=build.dag_id("deploy"),
+        notify=routes_of(build),
+        trigger_rule="all_done",
+        **retries(),
     )
-    [task for task, _ in found] >> report
+    verdict = DriftVerdictOperator(task_id="verdict", report=report.output, **retries())
+    [task for task, _ in found] >> report >> verdict
+
+
+def _images(build: Build) -> dict[str, list[str]]:
+    """Address of each image -> addresses of the components that run it."""
+    found: dict[str, list[str]] = {}
+    for cloud, part in build.platform.used_clouds().items():
+        users: list[tuple[str, str]] = []
+        for name, manifests in part.manifests.items():
+            users += [(image, f"{cloud}/manifests/{name}") for image in manifests.images.values()]
+        for name, chart in part.charts.items():
+            users += [(image, f"{cloud}/chart/{name}") for image in chart.images.values()]
+        for name, function in part.functions.items():
+            users += [(function.image, f"{cloud}/function/{name}")] if function.image else []
+        for image, user in dict.fromkeys(users):
+            found.setdefault(f"{cloud}/image/{image}", []).append(user)
+    return found
 
 
 Checking = tuple[Any, list[str]]

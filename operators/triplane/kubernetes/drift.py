@@ -100,6 +100,30 @@ def history(observed: Observed, name: str, ours: int = 0) -> Iterator[Finding]:
             )
 
 
+def images(seen: Seen) -> list[dict[str, Any]]:
+    """The images that were deployed by their digests, and the digests that serve: those of the live templates, and of
+    running pods."""
+    found = []
+    for item, pinned, running in _workloads(seen):
+        live = seen.live.get(Id.of(item).key)
+        template = pod_spec(live) if live else None
+        now = {
+            container["name"]: _digest(str(container.get("image", "")))
+            for container in (containers(template) if template else ())
+        }
+        for name, image in pinned.items():
+            serving = {now[name]} if name in now else set()
+            serving |= {digest for container, digest in running if container == name}
+            found.append(
+                {
+                    "image": image.partition("@")[0].rpartition("/")[2].partition(":")[0],
+                    "deployed": _digest(image),
+                    "serving": sorted(serving),
+                }
+            )
+    return found
+
+
 def _scaled(beside: Iterable[Object]) -> Iterator[tuple[str, str, str]]:
     for item in beside:
         if item["kind"] == HPA:
@@ -113,35 +137,38 @@ def _is_replicas(attribute: Mapping[str, str]) -> bool:
 
 def _images(seen: Seen) -> Iterator[Finding]:
     """Pods that run another image than the digest that was deployed."""
+    for item, images_, running in _workloads(seen):
+        pinned = {name: _digest(image) for name, image in images_.items()}
+        attributes = [
+            {"name": f"image of running {name}", "before": pinned[name], "after": image}
+            for name, image in sorted(running)
+            if name in pinned and image != pinned[name]
+        ]
+        if attributes:
+            yield finding(f"{PODS}{Id.of(item)}", "update", attributes)
+
+
+def _workloads(seen: Seen) -> Iterator[tuple[Object, dict[str, str], set[tuple[str, str]]]]:
+    """What runs pods: the object as it was deployed, container -> image by digest, and (container, digest) of running
+    pods."""
     known = Objects([*seen.beside, *seen.live.values()])
     for item in seen.deployed:
         template, live = pod_spec(item), seen.live.get(Id.of(item).key)
-        if template is None or live is None:
+        if template is None:
             continue
         pinned = {
-            container["name"]: _digest(container["image"])
+            container["name"]: str(container["image"])
             for container in containers(template)
             if "@" in str(container.get("image", ""))
         }
-        owners = [live, *known.owned(live, "ReplicaSet")]
+        owners = [live, *known.owned(live, "ReplicaSet")] if live else []
         pods = {
             pod["metadata"]["uid"]: pod
             for owner in owners
             for pod in known.owned(owner, "Pod")
             if not pod["metadata"].get("deletionTimestamp")
         }
-        running = {
-            (name, image)
-            for pod in pods.values()
-            for name, image in _runs(pod)
-            if name in pinned and image != pinned[name]
-        }
-        if running:
-            attributes = [
-                {"name": f"image of running {name}", "before": pinned[name], "after": image}
-                for name, image in sorted(running)
-            ]
-            yield finding(f"{PODS}{Id.of(item)}", "update", attributes)
+        yield item, pinned, {run for pod in pods.values() for run in _runs(pod)}
 
 
 def _runs(pod: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -50,13 +50,16 @@ class _ReleaseOrManifests(Component):
         from triplane.kubernetes import drift
 
         if self.path is None:
-            if self.deployed is not None:
+            if self.deployed is not None or self.was_deployed:
                 raise TransientError(f"it was deployed, but {self.missing}")
             return Seen(pending=f"nothing is deployed: {self.missing}")
         found, objects, manager, pending = self._release() if self.release else self._manifests()
         kubectl = self.operator.kubectl(self.path)
-        more, noise = drift.findings(drift.look(kubectl, objects, manager), settings.redactor())
-        return Seen([*found, *more], pending, noise)
+        seen = drift.look(kubectl, objects, manager)
+        more, noise = drift.findings(seen, settings.redactor())
+        uninstalled = not objects and any(item["action"] == "delete" for item in found)
+        missing = uninstalled or (bool(objects) and not seen.live)
+        return Seen([*found, *more], pending, noise, missing, drift.images(seen))
 
     def _manifests(self) -> tuple[list[Finding], list[Object], str, str]:
         from triplane.kubernetes.kube import MANAGER
@@ -68,6 +71,7 @@ class _ReleaseOrManifests(Component):
         return [], self.deployed["objects"], MANAGER, pending
 
     def _release(self) -> tuple[list[Finding], list[Object], str, str]:
+        from triplane.core.drift import finding
         from triplane.kubernetes.drift import MANAGER, history, of_release
         from triplane.kubernetes.helm import Helm, Release
 
@@ -76,6 +80,8 @@ class _ReleaseOrManifests(Component):
         helm = Helm(self.path, self.helm_bin, redact=settings.redactor())
         observed = helm.observe(release)
         found = list(history(observed, str(release), self.went_back))
+        if observed.serving is None and observed.latest is None and self.was_deployed:
+            return [finding(f"release {release}", "delete")], [], MANAGER, ""
         if observed.serving is None:
             return found, [], MANAGER, "nothing is installed"
         kubectl = self.operator.kubectl(self.path)

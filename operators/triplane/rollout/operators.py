@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import Asset, AssetAlias, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from triplane import settings
+from triplane.core import assets
 from triplane.core.errors import InputError
+from triplane.rollout.decisions import release_decisions
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
+
+    from triplane.core.change import ChangeSet
+
+
+CHANGED = ("deployed", "destroyed")
+"""Results that others hear of."""
 
 
 class ChangeSetOperator(BaseOperator):
@@ -31,9 +40,24 @@ class ChangeSetOperator(BaseOperator):
     :param ask: whether people are asked in this run (templated)
     :param tests: name -> what the tests' task returned; each must have run where something is deployed (templated)
     :param emergency: why this does not wait for a deployment window; empty if it does (templated)
+    :param release: when this is rolled back by itself, as :class:`triplane.core.change.ChangeSet` has it (templated)
+    :param in_release: whether this is planned for a parent run, which alone rolls back by itself (templated)
+    :param undo: ``{change_set, dag_id, run_id}`` of the release that this rolls back, or its JSON: what its approval
+        covers is not asked about again (templated)
     """
 
-    template_fields: Sequence[str] = ("environment", "frozen", "plans", "action", "ask", "tests", "emergency")
+    template_fields: Sequence[str] = (
+        "environment",
+        "frozen",
+        "plans",
+        "action",
+        "ask",
+        "tests",
+        "emergency",
+        "release",
+        "in_release",
+        "undo",
+    )
 
     def __init__(
         self,
@@ -48,9 +72,15 @@ class ChangeSetOperator(BaseOperator):
         ask: str | bool = True,
         tests: Any = None,
         emergency: str = "",
+        release: Any = None,
+        in_release: str | bool = False,
+        undo: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.release = release
+        self.in_release = in_release
+        self.undo = undo
         self.tests = tests or {}
         self.emergency = emergency
         self.platform = platform
@@ -67,6 +97,7 @@ class ChangeSetOperator(BaseOperator):
         from triplane.core.approval import votes_needed
         from triplane.core.change import ChangeSet
 
+        undo = (json.loads(self.undo) if isinstance(self.undo, str) else self.undo) or {}
         try:
             settings.claim(self.environment, self.platform)
         except InputError as error:
@@ -85,6 +116,10 @@ class ChangeSetOperator(BaseOperator):
             changes=tuple(settings.unseal(context, plan) for plan in flat(self.plans)),
             tests=() if self.action in ("rollback", "destroy") else self._tested(),
             emergency=settings.redactor()(self.emergency.strip()),
+            release=(self.release or {})
+            if str(self.in_release) == "True" and self.action == "deploy"
+            else {},
+            undoes={name: str(undo[name]) for name in ("change_set", "run_id")} if undo else {},
         )
         digest = settings.put_change_set(change_set)
         settings.ledger(f"{self.environment}/{self.cloud}").append(
@@ -101,6 +136,14 @@ class ChangeSetOperator(BaseOperator):
         needed = votes_needed(change_set)
         change_sets = {self.cloud: digest}
         _instance(context).xcom_push(key="change_sets", value=change_sets)
+        if undo:
+            decisions = release_decisions(context, change_set, undo)
+            if not (reason := settings.uncovered_undo(change_set, decisions, _run(context))):
+                self.log.info("This way back was approved with the release")
+                return []
+            self.log.warning(
+                "The approval of the release does not cover this, so people are asked: %s", reason
+            )
         return questions(change_sets, needed if str(self.ask) == "True" else 0)
 
     def _tested(self) -> tuple[Mapping[str, Any], ...]:
@@ -119,14 +162,19 @@ class ChangeSetOperator(BaseOperator):
 class RecordOperator(BaseOperator):
     """Close a rollout: write its results to the ledger and return them as a list.
 
+    Emits one event of the asset ``triplane://<platform>/<environment>/<cloud>/<kind>/<name>`` for each component that
+    was changed.
+
     :param cloud: ``aws``, ``gcp`` or ``azure``
     :param environment: the environment (templated)
     :param change_set: digest of what was applied (templated)
     :param tasks: address -> the tasks of this run that may apply the component, the one that counts most last
     :param notify: whom to tell of it where no other run does, see :func:`triplane.notify.send.notify`
+    :param platform: name of the platform; without it no events are emitted
+    :param decisions: the signed decisions that allowed this (templated)
     """
 
-    template_fields: Sequence[str] = ("environment", "change_set")
+    template_fields: Sequence[str] = ("environment", "change_set", "decisions")
 
     def __init__(
         self,
@@ -136,10 +184,16 @@ class RecordOperator(BaseOperator):
         change_set: Any,
         tasks: Mapping[str, Sequence[str]],
         notify: Sequence[Mapping[str, Any]] = (),
+        platform: str = "",
+        decisions: Any = (),
         **kwargs: Any,
     ) -> None:
+        if platform:
+            kwargs["outlets"] = [AssetAlias(assets.deployments_alias(platform, cloud))]
         super().__init__(**kwargs)
         self.notify = notify
+        self.platform = platform
+        self.decisions = decisions
         self.cloud = cloud
         self.environment = environment
         self.change_set = change_set
@@ -147,6 +201,7 @@ class RecordOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Record and show the results."""
+        from triplane.core import deployed
         from triplane.core.change import Result
         from triplane.core.history import ROLLOUT, body
 
@@ -158,6 +213,9 @@ class RecordOperator(BaseOperator):
         )
         for result in results:
             self.log.info("%s: %s %s", result["address"], result["state"], result["version"])
+        deployed.record(settings.artifact_store(), change_set, results, _run(context).run_id)
+        if self.platform:
+            self._emit(context, change_set, results)
         if self.notify:
             self._tell(context, results)
         return results
@@ -170,6 +228,39 @@ class RecordOperator(BaseOperator):
             found = [Result.from_json(result) for result in results]
             rows = [report.row(self.cloud, result.address, "success", result) for result in found]
             telling.tell(context, self.notify, rows, [])
+
+    def _emit(self, context: Context, change_set: ChangeSet, results: Sequence[Mapping[str, Any]]) -> None:
+        events: Any = context["outlet_events"]
+        alias = events[AssetAlias(assets.deployments_alias(self.platform, self.cloud))]
+        rollout = {
+            "environment": change_set.environment,
+            "intent": change_set.intent,
+            "change_set": change_set.digest,
+            "approvals": self._approvals(change_set),
+            "dag_id": _run(context).dag_id,
+            "run_id": _run(context).run_id,
+            "revision": change_set.revision,
+            "source": change_set.source,
+        }
+        for result in results:
+            if result["state"] in CHANGED:
+                uri = assets.component_uri(self.platform, change_set.environment, result["address"])
+                what = {name: result[name] for name in ("address", "state", "version")}
+                alias.add(Asset(uri), extra=what | rollout)
+
+    def _approvals(self, change_set: ChangeSet) -> list[dict[str, str]]:
+        """Who has approved it. A decision that no worker signed, or that is about something else, is left out."""
+        from triplane.core.approval import Decision
+
+        keys = settings.signing_keys() if self.decisions else ()
+        decisions = [Decision.from_json(value) for value in self.decisions or ()]
+        return [
+            {"responder": decision.responder, "decided_at": decision.decided_at}
+            for decision in decisions
+            if decision.approved
+            and decision.change_sets.get(self.cloud) == change_set.digest
+            and decision.signed_by(keys)
+        ]
 
 
 def found_result(instance: Any, task_ids: Sequence[str], **run: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from triplane.core.digest import digest
@@ -32,15 +32,37 @@ def keep(observed: Observed, salt: str | None = None) -> dict[str, Any]:
     }
 
 
-def findings(name: str, kept: Mapping[str, Any], observed: Observed | None) -> list[Finding]:
-    """What somebody else has changed since; one finding for the function, as far as there is anything."""
+def findings(
+    name: str, kept: Mapping[str, Any], observed: Observed | None, named: Collection[str] | None = None
+) -> list[Finding]:
+    """What somebody else has changed since: one finding for what a deployment puts back, and one for what it does not.
+
+    The latter are options that are not ``named`` in the spec; all are where that is not given.
+    """
     address = f"function {name}"
     if observed is None:
         return [finding(address, "delete")]
     now = keep(observed, kept["salt"])
-    attributes = [*_plain(kept, now), *_options(kept, now), *_environment(kept, now)]
-    hidden = digest(now["environment"])
-    return [finding(address, "update", attributes, hidden)] if attributes else []
+    options = list(_options(kept, now))
+    left = [] if named is None else [item for item in options if item["name"] not in named]
+    back = [*_plain(kept, now), *(item for item in options if item not in left), *_environment(kept, now)]
+    found = [finding(address, "update", back, digest(now["environment"]))] if back else []
+    return found + ([finding(address, "update", left, unmanaged=True)] if left else [])
+
+
+def images(kept: Mapping[str, Any], observed: Observed | None) -> list[dict[str, Any]]:
+    """The image that was deployed and the one that serves, of a function that runs one."""
+    if "@" not in str(kept["artifact"]):
+        return []
+    name, _, deployed = str(kept["artifact"]).partition("@")
+    serving = str(observed.artifact or "").partition("@")[2] if observed else ""
+    return [
+        {
+            "image": name.rpartition("/")[2].partition(":")[0],
+            "deployed": deployed,
+            "serving": [serving] if observed else [],
+        }
+    ]
 
 
 def pending(kept: Mapping[str, Any], desired: Desired) -> str:

@@ -19,6 +19,7 @@ class _Function(Component):
     kept: dict[str, Any] | None = None
     target: Target
     pending: str
+    named: frozenset[str] = frozenset()
 
     def deployed_by(self, task_id: str, arguments: dict[str, Any]) -> ServerlessOperator:
         return ServerlessOperator(task_id=task_id, **arguments)
@@ -29,16 +30,23 @@ class _Function(Component):
         self.kept = named(kept_key(self.operator.scope, self.operator.address))
         self.target = self.operator.connect(strict=self.kept is not None)
         if self.kept is not None:
+            self.named = frozenset(key for key, value in self.operator.options.items() if value is not None)
             image = None if self.operator.path else self.kept["artifact"]
             self.pending = pending(self.kept, self.operator.desired(image=image, strict=False))
 
     def look(self) -> Seen:
-        from triplane.serverless.drift import findings
+        from triplane.serverless.drift import findings, images
 
         if self.kept is None:
             return Seen(pending="it was never deployed")
         name = self.operator.name
-        return Seen(findings(name, self.kept, self.target.observe(name)), self.pending)
+        observed = self.target.observe(name)
+        return Seen(
+            findings(name, self.kept, observed, self.named),
+            self.pending,
+            missing=observed is None,
+            images=() if self.operator.path else images(self.kept, observed),
+        )
 
 
 class ServerlessDriftBatchOperator(CheckingOperator):

@@ -14,6 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from triplane.core.references import references
+from triplane.spec import secret_checks
 from triplane.spec.approvals import Approval
 from triplane.spec.document import Document, Location, Problem
 from triplane.spec.graph import cycle, upstream
@@ -54,7 +55,7 @@ class _Replaced(Enum):
 
 def check(document: Document, source: Path | None) -> list[Problem]:
     """Every problem beyond the schema; without ``source`` the files are not looked at."""
-    return list(_Checks(document, source).all())
+    return [*_Checks(document, source).all(), *secret_checks.problems(document)]
 
 
 class _Checks:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from triplane.core.drift import DRIFTED, IN_SYNC, PENDING, Check, Ignore, fingerprint
+from triplane.core.drift import IN_SYNC, Check, Ignore, Past, fingerprint, state_of
 from triplane.terraform.plan import AttributeChange, Plan, ResourceChange
 
 EMPTY = frozenset({"null", '""', "[]", "{}"})
@@ -27,6 +28,8 @@ VOLATILE = (
 """Attributes that a cloud computes anew whenever it likes; nobody can configure them."""
 PEOPLES = frozenset({"tags", "tags_all", "labels", "annotations", "metadata_labels"})
 """Attributes whose names people give."""
+STATE = "state"
+"""Address of the finding that the state of a deployed stack is gone."""
 COPIES = {"tags_all": "tags", "terraform_labels": "labels", "effective_labels": "labels"}
 """Attributes that repeat another one: shown once, where they can be configured."""
 
@@ -35,40 +38,61 @@ def judge(
     address: str,
     plan: Plan,
     *,
+    deployed: bool = False,
     ignores: Iterable[Ignore] = (),
     before: Mapping[str, Any] | None = None,
+    run: str = "",
     now: datetime | None = None,
 ) -> Check:
     """What ``plan`` says of the stack at ``address``.
 
-    ``before`` is what :func:`memory` kept of the last check: since when a drift is known, and what is cured.
+    ``before`` is what :func:`triplane.core.drift.memory` kept of the last check: since when a drift is known, and what
+    is cured. ``deployed`` says that a rollout has made the stack, and none has destroyed it.
     """
     now = now or datetime.now(UTC)
     valid = [rule for rule in ignores if rule.until >= now.date()]
     check = Check(address=address, state=IN_SYNC, checked_at=now.isoformat(), last_good=now.isoformat())
-    known = dict((before or {}).get("findings") or {})
+    past = Past(before, run)
     for change in plan.drift:
         real = _real(change, valid, check)
-        if real is None:
-            continue
-        print_ = _fingerprint(address, real)
-        first = known.get(print_, {}).get("first_seen", check.checked_at)
-        check.resources.append(
-            {
-                "address": real.address,
-                "action": real.action,
-                "attributes": [vars(attribute) for attribute in real.attributes],
-                "fingerprint": print_,
-                "first_seen": first,
-                "last_seen": check.checked_at,
-            }
-        )
-    current = {item["fingerprint"] for item in check.resources}
-    check.cured = sorted(item["resource"] for key, item in known.items() if key not in current)
+        for part, unmanaged in _parts(real, plan) if real else ():
+            seen = past.seen(_fingerprint(address, part), check.checked_at)
+            check.resources.append(
+                {
+                    "address": part.address,
+                    "action": part.action,
+                    "attributes": [vars(attribute) for attribute in part.attributes],
+                    **({"unmanaged": True} if unmanaged else {}),
+                    **seen,
+                }
+            )
+    lost = deployed and plan.no_state and any(item.action == "create" for item in plan.resources)
+    if lost:
+        seen = past.seen(fingerprint(address, STATE, "destroy"), check.checked_at)
+        check.resources.append({"address": STATE, "action": "destroy", "attributes": [], **seen})
+    check.cured = past.cured(check)
     check.expired = [str(rule) for rule in ignores if rule not in valid]
-    check.pending = _pending(plan, {item["address"] for item in check.resources})
-    check.state = DRIFTED if check.resources else PENDING if check.pending else IN_SYNC
+    check.pending = "" if lost else _pending(plan, {item["address"] for item in check.resources})
+    check.state = state_of(check, missing=lost or plan.all_gone)
     return check
+
+
+def _parts(change: ResourceChange, plan: Plan) -> list[tuple[ResourceChange, bool]]:
+    """``change`` as what applying ``plan`` puts back, and as what it leaves as it is; true for the latter."""
+    repair = next((item for item in plan.resources if item.address == change.address), None)
+    if repair is None or repair.action == "read":
+        return [(change, True)]
+    if repair.action != "update" or not change.attributes:
+        return [(change, False)]
+    names = [attribute.name for attribute in repair.attributes]
+    back = tuple(item for item in change.attributes if any(_same(item.name, name) for name in names))
+    left = tuple(item for item in change.attributes if item not in back)
+    return [(replace(change, attributes=part), kept) for part, kept in ((back, False), (left, True)) if part]
+
+
+def _same(name: str, other: str) -> bool:
+    """Whether they are one attribute, or one is inside the other."""
+    return name == other or name.startswith(f"{other}.") or other.startswith(f"{name}.")
 
 
 def refreshed(plan: Path) -> bool:

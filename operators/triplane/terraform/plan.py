@@ -102,11 +102,17 @@ class OutputChange:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a saved plan would do. ``drift`` is what changed behind Terraform's back."""
+    """What a saved plan would do. ``drift`` is what changed behind Terraform's back.
+
+    ``no_state``: there is neither a resource nor an output in the state. ``all_gone``: there were resources, and a look
+    at them has found none.
+    """
 
     resources: tuple[ResourceChange, ...] = ()
     outputs: tuple[OutputChange, ...] = ()
     drift: tuple[ResourceChange, ...] = ()
+    no_state: bool = False
+    all_gone: bool = False
 
     @property
     def action(self) -> change.Action:
@@ -172,6 +178,9 @@ def parse_plan(document: Mapping[str, Any], redact: Redactor | None = None) -> P
             "the plan ended with an error and is not complete: mend what Terraform said, plan again"
         )
     invoked = tuple(_invoked(item) for item in document.get("action_invocations") or [])
+    drift = _resources(document.get("resource_drift") or [], redact)
+    state = (document.get("prior_state") or {}).get("values") or {}
+    left = any(item.get("mode") == "managed" for item in _instances(state.get("root_module") or {}))
     return Plan(
         resources=(*_resources(document.get("resource_changes") or [], redact), *invoked),
         outputs=tuple(
@@ -179,8 +188,16 @@ def parse_plan(document: Mapping[str, Any], redact: Redactor | None = None) -> P
             for name, item in sorted((document.get("output_changes") or {}).items())
             if (action := _action(item, f"output {name}"))
         ),
-        drift=_resources(document.get("resource_drift") or [], redact),
+        drift=drift,
+        no_state=not drift and not left and not state.get("outputs"),
+        all_gone=not left and any(change.action == "destroy" for change in drift),
     )
+
+
+def _instances(module: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    yield from module.get("resources") or ()
+    for child in module.get("child_modules") or ():
+        yield from _instances(child)
 
 
 def sensitive_values(document: Mapping[str, Any]) -> set[str]:

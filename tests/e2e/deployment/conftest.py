@@ -30,8 +30,27 @@ ENVIRONMENTS = {
     "small": {"approval": {"low": 1, "medium": 1, "high": 1, "critical": 1}},
     "guarded": {"approval": {"low": 2, "medium": 2, "high": 2, "critical": 2, "approvers": ["bob", "carol"]}},
     "unasked": {"approval": {"low": 0, "medium": 0}},
+    "asked": {"approval": {"reason_from": "low"}},
+    "vetoed": {
+        "approval": {
+            "low": 2,
+            "approvers": ["leads"],
+            "required": {"low": ["security"]},
+            "reason_from": "low",
+        }
+    },
+    "frozen": {"freezes": [{"from": "2020-01-01", "to": "2098-12-31", "reason": "it is retired"}]},
+    "hasty": {"approval": {"expires": "90s", "remind": "2s"}},
+    "lenient": {},
+    "strict": {"release": {"policy": "all_or_nothing"}},
+    "newest": {"release": {"supersede": True}},
+    "drifting": {
+        "approval": {"low": 1, "medium": 1, "high": 1, "critical": 1},
+        "drift": {"schedule": "0 6 1 1 *", "alarm_after": 2, "on_drift": ["deploy"]},
+    },
 }
-"""Of the small platform: one that asks anybody, one that asks two of two people, and one that asks nobody."""
+"""Of the small platform. The first three ask anybody, two of two people, and nobody; the others are of test_approvals."""
+GROUPS = {"leads": ["bob", "carol"], "security": ["carol"]}
 
 
 TOLD = {"told": {}, "told_alone": {"approval": {"low": 0, "medium": 0}}}
@@ -132,7 +151,7 @@ def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
     platform = PlatformCopy(home / "platform")
     platform.add_chart_secret("streaming_chart_secret")
     platform.commit("The platform as it is")
-    small = SmallPlatform(home / "small" / "platform", ENVIRONMENTS)
+    small = SmallPlatform(home / "small" / "platform", ENVIRONMENTS, groups=GROUPS)
     told = SmallPlatform(home / "told" / "platform", TOLD, notify=NOTIFY, source=SOURCE)
     dags = home / "dags"
     for folder in (ROOT / "dags", DAGS):

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from cryptography.fernet import Fernet
 
 from triplane import settings
+from triplane.core import deployed
 from triplane.core.approval import Decision, Policy
 from triplane.core.change import ComponentChange, Risk
 from triplane.core.errors import RefusedError
@@ -331,3 +332,54 @@ def test_a_plan_that_was_talked_down_is_refused(edit: dict[str, Any]) -> None:
         settings.unseal(run, sealed | edit)
     with pytest.raises(RefusedError, match="was changed after its task returned it"):
         settings.unseal(context("deploy_aws", "another.run"), sealed)
+
+
+def test_others_hear_of_what_was_changed_and_of_who_really_approved_it() -> None:
+    digest, _ = make_change_set(plan(), action="rollback")
+    forged = {**decision(digest, responder="mallory"), "signature": "0" * 64}
+    elsewhere = decision("sha256:" + "4" * 64, responder="carol")
+    states = {"network": "deployed", "idle": "unchanged", "late": "held"}
+    events: list[tuple[str, Any]] = []
+    alias = SimpleNamespace(add=lambda asset, extra: events.append((asset.uri, extra)))
+    operator = RecordOperator(
+        task_id="record",
+        cloud="aws",
+        environment="prod",
+        change_set=digest,
+        tasks={f"aws/stack/{name}": [name] for name in states},
+        platform="shop",
+        decisions=[decision(digest), forged, elsewhere],
+    )
+    results = {
+        name: {"address": f"aws/stack/{name}", "version": "serial 7", "state": state}
+        for name, state in states.items()
+    }
+    run = context("deploy_aws", "r1.aws.apply")
+    run["task_instance"] = SimpleNamespace(xcom_pull=lambda task_ids, key=None: results[task_ids])
+    operator.execute({**run, "outlet_events": {operator.outlets[0]: alias}})
+    ((uri, extra),) = events
+    assert uri == "triplane://shop/prod/aws/stack/network"
+    assert [approval["responder"] for approval in extra["approvals"]] == ["bob"]
+    assert (extra["intent"], extra["version"], extra["run_id"]) == ("rollback", "serial 7", "r1.aws.apply")
+    assert (extra["change_set"], extra["revision"]) == (digest, "abc")
+    known = deployed.read(settings.artifact_store(), "prod/aws")
+    assert set(known) == {"aws/stack/network", "aws/stack/idle"}
+    assert known["aws/stack/network"]["change_set"] == digest
+
+
+def test_what_was_destroyed_is_no_longer_known_as_deployed() -> None:
+    store = settings.artifact_store()
+
+    def rollout(action: str, **states: str) -> set[str]:
+        digest, _ = make_change_set(plan(), action=action)
+        results = [
+            {"address": address, "version": "1", "state": state}
+            for address, state in ((f"aws/stack/{name}", state) for name, state in states.items())
+        ]
+        deployed.record(store, settings.get_change_set(digest), results, "r")
+        return {address.rpartition("/")[2] for address in deployed.read(store, "prod/aws")}
+
+    assert rollout("deploy", a="deployed", b="unchanged", c="failed", d="held") == {"a", "b"}
+    assert rollout("deploy", a="destroyed") == {"b"}, "it was left over"
+    assert rollout("deploy", a="deployed") == {"a", "b"}
+    assert rollout("destroy", a="destroyed", b="unchanged") == set(), "nothing was there of b"

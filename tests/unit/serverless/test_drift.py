@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from triplane.core.drift import judge, memory
-from triplane.serverless.drift import findings, keep, pending
+from triplane.serverless.drift import findings, images, keep, pending
 from triplane.serverless.target import Desired, Observed
 
 DEPLOYED = Observed(
@@ -79,3 +79,22 @@ def test_a_function_that_is_gone() -> None:
 def test_pending(changes: dict[str, Any], expected: str) -> None:
     desired = Desired(**{"name": "f", "artifact": "sha256:a", "config": "sha256:c", **changes})
     assert pending(keep(DEPLOYED), desired) == expected
+
+
+def test_a_setting_that_the_spec_leaves_to_the_cloud_is_an_unmanaged_change() -> None:
+    kept = keep(DEPLOYED)
+    both = replace(DEPLOYED, options={"memory": 256, "timeout": 60})
+    found = findings("f", kept, both, {"memory"})
+    names = [(item.get("unmanaged", False), [a["name"] for a in item["attributes"]]) for item in found]
+    assert names == [(False, ["memory"]), (True, ["timeout"])]
+    assert judge("a", found).state == "drifted"
+    only = findings("f", kept, replace(DEPLOYED, options={"memory": 128, "timeout": 60}), {"memory"})
+    assert judge("a", only).state == "unmanaged_change"
+
+
+def test_images_that_serve() -> None:
+    kept = keep(replace(DEPLOYED, artifact="registry:5000/team/api:v1@sha256:a"))
+    now = replace(DEPLOYED, artifact="registry:5000/team/api@sha256:b")
+    assert images(kept, now) == [{"image": "api", "deployed": "sha256:a", "serving": ["sha256:b"]}]
+    assert images(kept, None)[0]["serving"] == []
+    assert images(keep(DEPLOYED), DEPLOYED) == [], "it runs a package"

@@ -9,7 +9,7 @@ import pytest
 
 from triplane.core.drift import Check, Ignore, memory, unknown
 from triplane.terraform.drift import judge
-from triplane.terraform.plan import AttributeChange, Plan, ResourceChange
+from triplane.terraform.plan import AttributeChange, Plan, ResourceChange, parse_plan
 
 NOW = datetime(2026, 11, 23, 6, 0, tzinfo=UTC)
 ADDRESS = "aws/stack/network"
@@ -26,8 +26,19 @@ def changed(
     )
 
 
-def look(*drift: ResourceChange, resources: tuple[ResourceChange, ...] = (), **more: Any) -> Check:
+def look(*drift: ResourceChange, resources: tuple[ResourceChange, ...] | None = None, **more: Any) -> Check:
+    """What a plan says that puts back what drifted, unless ``resources`` are given."""
+    if resources is None:
+        resources = tuple(changed(*back(item), address=item.address, action=repair(item)) for item in drift)
     return judge(ADDRESS, Plan(drift=drift, resources=resources), now=NOW, **more)
+
+
+def back(change: ResourceChange) -> list[tuple[str, str, str]]:
+    return [(item.name, item.after, item.before) for item in change.attributes]
+
+
+def repair(change: ResourceChange) -> str:
+    return "update" if change.action == "update" else "create"
 
 
 def test_a_changed_attribute_is_drift() -> None:
@@ -141,3 +152,48 @@ def test_unknown_keeps_the_time_of_the_last_good_check() -> None:
     found = unknown(ADDRESS, "no answer", memory(look())).to_json()
     assert (found["state"], found["error"], found["last_good"]) == ("unknown", "no answer", NOW.isoformat())
     assert "last_good" not in unknown(ADDRESS, "no answer", None).to_json()
+
+
+def test_what_applying_would_not_put_back_is_an_unmanaged_change() -> None:
+    both = changed(("tags.Name", '"a"', '"b"'), ("tags.note", "null", '"x"'))
+    assert look(both, resources=()).state == "unmanaged_change"
+    check = look(both, resources=(changed(("tags.Name", '"b"', '"a"')),))
+    names = [[item["name"] for item in found["attributes"]] for found in check.resources]
+    assert (check.state, names) == ("drifted", [["tags.Name"], ["tags.note"]])
+    assert [found.get("unmanaged", False) for found in check.resources] == [False, True]
+    removed = look(changed(action="destroy"), resources=())
+    assert removed.state == "unmanaged_change", "the code no longer has it either"
+
+
+def test_an_attribute_is_put_back_with_what_holds_it() -> None:
+    drifted = changed(("ingress.0.port", "80", "81"))
+    assert look(drifted, resources=(changed(("ingress", "[..]", "[.]")),)).state == "drifted"
+
+
+def test_a_stack_is_missing_when_nothing_of_it_is_left() -> None:
+    gone, new = changed(action="destroy"), changed(action="create")
+    assert judge(ADDRESS, Plan(drift=(gone,), resources=(new,), all_gone=True)).state == "missing"
+    assert judge(ADDRESS, Plan(drift=(gone,), resources=(new,))).state == "drifted"
+    lost = Plan(resources=(new,), no_state=True)
+    assert judge(ADDRESS, lost).state == "pending", "it was never deployed"
+    check = judge(ADDRESS, lost, deployed=True)
+    assert (check.state, check.pending, check.resources[0]["address"]) == ("missing", "", "state")
+    assert judge(ADDRESS, Plan(no_state=True), deployed=True).state == "in_sync", "it has no resources"
+
+
+def test_what_a_plan_says_of_its_state() -> None:
+    vpc = {"address": "aws_vpc.main", "type": "aws_vpc", "mode": "managed"}
+    gone = vpc | {"change": {"actions": ["delete"], "before": {}, "after": None}}
+    module = {"child_modules": [{"resources": [vpc]}]}
+
+    def parsed(drift: list[Any], **values: Any) -> tuple[bool, bool]:
+        plan = parse_plan(
+            {"format_version": "1.2", "resource_drift": drift, "prior_state": {"values": values}}
+        )
+        return plan.no_state, plan.all_gone
+
+    assert parsed([]) == (True, False)
+    assert parsed([], outputs={"a": {}}) == (False, False)
+    assert parsed([gone]) == (False, True)
+    assert parsed([gone], root_module=module) == (False, False)
+    assert parsed([], root_module=module) == (False, False)

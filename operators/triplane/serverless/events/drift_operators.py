@@ -35,9 +35,11 @@ class _EventSource(Component):
         if self.kept is None:
             return Seen(pending="it was never deployed")
         kind = "stream" if "/stream/" in self.operator.address else "schedule"
-        found = findings(self.kept, kind, self.wanted, self.target.observe(self.wanted))
+        observed = self.target.observe(self.wanted)
+        found = findings(self.kept, kind, self.wanted, observed)
         changed = self.kept["config"] != self.wanted.config
-        return Seen(found, "settings changed in the source" if changed else "")
+        pending = "settings changed in the source" if changed else ""
+        return Seen(found, pending, missing=observed is None)
 
 
 class EventSourceDriftBatchOperator(CheckingOperator):

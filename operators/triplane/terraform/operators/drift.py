@@ -11,6 +11,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from triplane import settings
+from triplane.checking import run_of
 from triplane.core.errors import TriplaneError
 from triplane.terraform.operators.base import TerraformOperator
 
@@ -24,9 +25,8 @@ if TYPE_CHECKING:
 class TerraformDriftOperator(TerraformOperator):
     """Compare a stack's code, state and real resources, changing none of them.
 
-    Returns ``{"address", "state", "resources", ...}``, see :class:`triplane.terraform.drift.Check`: state is
-    ``in_sync``, ``drifted`` or ``pending`` (the code would change something). A check that could not run fails
-    the task: it never says ``in_sync``.
+    Returns ``{"address", "state", "resources", ...}``, see :class:`triplane.core.drift.Check`. A check that could not
+    run fails the task: it never says ``in_sync``.
 
     :param ignore: drift that is accepted: ``{"resource", "attribute", "reason", "until"}``, globs and a date
     """
@@ -34,9 +34,15 @@ class TerraformDriftOperator(TerraformOperator):
     def __init__(self, *, ignore: Sequence[Mapping[str, Any]] = (), **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.ignore = ignore
+        self.deployed = False
+        self.run_id = ""
 
     def work(self, context: Context) -> dict[str, Any]:
         """Plan, and tell drift from what is pending."""
+        from triplane.core import deployed
+
+        self.run_id = run_of(context)
+        self.deployed = self.address in deployed.read(settings.artifact_store(), self.scope)
         check = self.check(self.stack_source(), self.secret_variables(), self.plain_variables())
         self.remember(check)
         return check.to_json()
@@ -55,7 +61,7 @@ class TerraformDriftOperator(TerraformOperator):
         """Keep what the next check has to know."""
         from triplane.core.drift import memory
 
-        settings.artifact_store().put_named(self._kept, json.dumps(memory(check)).encode())
+        settings.artifact_store().put_named(self._kept, json.dumps(memory(check, self.run_id)).encode())
 
     def recall(self) -> dict[str, Any]:
         """What the last good check kept, nothing if there was none."""
@@ -68,7 +74,14 @@ class TerraformDriftOperator(TerraformOperator):
 
         plan = stack.look(variables)
         ignores = [Ignore.from_json(rule) for rule in self.ignore]
-        return judge(self.address, plan, ignores=ignores, before=self.recall())
+        return judge(
+            self.address,
+            plan,
+            deployed=self.deployed,
+            ignores=ignores,
+            before=self.recall(),
+            run=self.run_id,
+        )
 
     @property
     def _kept(self) -> str:
@@ -96,17 +109,28 @@ class TerraformDriftBatchOperator(BaseOperator):
         self.stacks = stacks
         self.workers = workers
         self.stopped = False
+        self.run_id = ""
+        self.known: dict[str, dict[str, Any]] = {}
 
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Check them all. What needs Airflow is looked up first, here; the rest is Terraform's work."""
         from concurrent.futures import ThreadPoolExecutor
 
+        self.run_id = run_of(context)
         checks = [_One(self, stack) for stack in self.stacks]
         with ThreadPoolExecutor(self.workers or os.cpu_count() or 2) as pool:
             results = list(pool.map(_One.run, checks))
         if self.stopped:
             raise AirflowFailException("stopped before every stack was checked")
         return [result.to_json() for result in results]
+
+    def was_deployed(self, scope: str, address: str) -> bool:
+        """Whether a rollout has made the stack and none has destroyed it."""
+        from triplane.core import deployed
+
+        if scope not in self.known:
+            self.known[scope] = deployed.read(settings.artifact_store(), scope)
+        return address in self.known[scope]
 
     def on_kill(self) -> None:
         """Interrupt what runs, and begin nothing more."""
@@ -126,6 +150,8 @@ class _One:
         self.before: Mapping[str, Any] | None = None
         try:
             self.before = self.operator.recall()
+            self.operator.run_id = batch.run_id
+            self.operator.deployed = batch.was_deployed(self.operator.scope, self.operator.address)
             self.needed = (
                 self.operator.stack_source(),
                 self.operator.secret_variables(),

@@ -1,0 +1,49 @@
+"""What rollouts have deployed and not destroyed, for each scope (``<environment>/<cloud>``).
+
+A drift check tells what was never deployed (pending) from what is gone (missing) by it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from triplane.core.digest import canonical_json
+
+if TYPE_CHECKING:
+    from triplane.core.change import ChangeSet
+    from triplane.core.store import ArtifactStore
+
+THERE = ("deployed", "unchanged", "rolled_back")
+
+
+def read(store: ArtifactStore, scope: str) -> dict[str, dict[str, Any]]:
+    """Address -> ``version``, ``change_set``, ``revision`` and ``run_id`` of the rollout that saw it last."""
+    data = store.get_named(_key(scope))
+    found: dict[str, dict[str, Any]] = {} if data is None else json.loads(data)
+    return found
+
+
+def record(
+    store: ArtifactStore, change_set: ChangeSet, results: Iterable[Mapping[str, Any]], run_id: str
+) -> None:
+    """Keep what a rollout of ``change_set`` has deployed, and forget what it has destroyed."""
+    scope = f"{change_set.environment}/{change_set.cloud}"
+    found = read(store, scope)
+    for result in results:
+        nothing_there = change_set.intent == "destroy" and result["state"] == "unchanged"
+        if result["state"] == "destroyed" or nothing_there:
+            found.pop(result["address"], None)
+        elif result["state"] in THERE:
+            found[result["address"]] = {
+                "version": result["version"],
+                "change_set": change_set.digest,
+                "revision": change_set.revision,
+                "run_id": run_id,
+            }
+    store.put_named(_key(scope), canonical_json(found))
+
+
+def _key(scope: str) -> str:
+    return f"deployments/{scope}"
