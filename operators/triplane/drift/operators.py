@@ -176,7 +176,7 @@ class DriftReportOperator(BaseOperator):
 
     def _tell(self, found: Mapping[str, Any], alarms: Alarms) -> None:
         from triplane.drift.messages import messages
-        from triplane.notify.send import notify  # type: ignore[import-not-found, unused-ignore]
+        from triplane.notify.send import notify
 
         for message in messages(found, alarms, self._link(found)):
             notify(self.notify, message)
