@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from triplane import settings
+from triplane import settings, standing
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -40,7 +40,10 @@ class Applying(BaseOperator):
     def approved(self, context: Context) -> ComponentChange | None:
         """What may be applied now; None where the operator was built without any of the three, by hand.
 
-        :raises RefusedError: it needs an approval and has none that holds
+        :raises RefusedError: it needs an approval and has none that holds, or its parent run waits no more
         :raises StaleError: the approved plan is too old
         """
-        return settings.approved_change(context, self)
+        change = settings.approved_change(context, self)
+        if self.needs_approval:
+            standing.check_parent(context, self.scope.rpartition("/")[2])
+        return change

@@ -29,6 +29,7 @@ def get_provider_info() -> dict[str, Any]:
         "Terraform, container images, Helm releases, serverless functions.",
         "versions": [__version__],
         "extra-links": ["triplane.images.links.BuildLink", "triplane.serverless.links.ConsoleLink"],
+        "notifications": ["triplane.notify.notifier.TriplaneNotifier"],
         "config": {
             "triplane": {
                 "description": "Where Triplane finds its platform and keeps its artifacts.",

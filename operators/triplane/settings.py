@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,9 @@ from triplane.core.digest import canonical_json
 from triplane.core.errors import InputError, RefusedError
 
 if TYPE_CHECKING:
+    from triplane.core.approval import Decision
     from triplane.core.change import ChangeSet, ComponentChange
+    from triplane.core.history import Version
     from triplane.core.ledger import Ledger
     from triplane.core.redact import Redactor
     from triplane.core.store import ArtifactStore
@@ -186,28 +188,75 @@ def authorized_change(
     """The approved change of the component at ``address``, after checking that it may be applied now.
 
     Reads the change set by its digest from the artifact store and verifies the signed decisions in
-    ``authorization`` (``{"decisions": [...]}``) for this very run.
+    ``authorization`` (``{"decisions": [...]}``) for this very run. Outside of a deployment window, and in a freeze,
+    the ledger has to know that this run or this change set was authorized before.
 
-    :raises RefusedError: not approved, expired, for another run or other content, or tampered with
+    :raises RefusedError: not approved, expired, for another run or other content, begun at the wrong time, or
+        tampered with
     """
-    from triplane.core.approval import Decision, verify
+    from triplane.core.approval import Decision, closed
+    from triplane.core.history import AUTHORIZED
 
     found = get_change_set(change_set)
     value = json.loads(authorization) if isinstance(authorization, str) else (authorization or {})
     decisions = [Decision.from_json(item) for item in value.get("decisions") or []]
     run = context["dag_run"]
+    verify_decisions(found, decisions, run)
+    if why := closed(found, datetime.now(UTC)):
+        entries = ledger(f"{found.environment}/{found.cloud}").entries(AUTHORIZED)
+        if not any(
+            change_set == entry.body["digest"] or run.run_id == entry.body["run_id"] for entry in entries
+        ):
+            raise RefusedError(f"{found.environment} is {why}, and this run was not begun before")
+    change = found.change(address)
+    if change is None:
+        raise RefusedError(f"{address} is not in change set {change_set}; plan again")
+    return change
+
+
+def verify_decisions(change_set: ChangeSet, decisions: Sequence[Decision], run: Any) -> None:
+    """Make sure that ``decisions`` let ``run`` apply ``change_set`` now, by themselves or as a release's way back.
+
+    :raises RefusedError: they do not
+    :raises StaleError: the change set is older than its policy allows
+    """
+    from triplane.core.approval import verify
+
+    if change_set.undoes and not uncovered_undo(change_set, decisions, run):
+        return
     verify(
-        found,
+        change_set,
         decisions,
         keys=signing_keys(),
         dag_id=run.dag_id,
         run_id=run.run_id,
         now=datetime.now(UTC),
     )
-    change = found.change(address)
-    if change is None:
-        raise RefusedError(f"{address} is not in change set {change_set}; plan again")
-    return change
+
+
+def uncovered_undo(change_set: ChangeSet, decisions: Sequence[Decision], run: Any) -> str:
+    """Why the approval of a release does not cover ``change_set``, which undoes it; empty if it does."""
+    from triplane.core.undo import uncovered
+
+    return uncovered(
+        get_change_set(change_set.undoes["change_set"]),
+        change_set,
+        decisions,
+        keys=signing_keys(),
+        dag_id=run.dag_id,
+        run_id=run.run_id,
+        entries=ledger(f"{change_set.environment}/{change_set.cloud}").entries(),
+        now=datetime.now(UTC),
+    )
+
+
+def frozen_version(versions: Sequence[Version]) -> dict[str, Any]:
+    """Versions of the same source, one a cloud, as what a freeze task returns: with the images deployed then."""
+    images: dict[str, str] = {}
+    for version in versions:
+        images |= get_change_set(version.change_set).images
+    source, revision = versions[0].source, versions[0].revision
+    return {"source": source, "revision": revision, "asked": revision, "images": images, "tests": {}}
 
 
 def approved_change(context: Any, operator: Any) -> ComponentChange | None:

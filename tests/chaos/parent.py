@@ -12,7 +12,7 @@ from typing import Any
 from tests.e2e.deployment.small import CLOUDS, PREFIX, SmallPlatform
 from triplane.core.history import AUTHORIZED, ROLLOUT
 from triplane.core.ledger import Ledger
-from triplane.sandbox.airflow import LocalAirflow, task_process
+from triplane.sandbox.airflow import AirflowError, LocalAirflow, task_process
 from triplane.terraform.attempt import APPLIED, APPLYING
 
 PHASES = ("plan", "approval", "apply")
@@ -55,15 +55,18 @@ class ParentTrials:
         self.platform.commit(f"One more thing in each cloud ({self.count})")
         verdict, before, began = Verdict(kills), self._entries(), time.monotonic()
         verdict.run_id = self.alice.trigger(DAG, {"environment": self.environment})
-        for phase in PHASES:
-            instance = self._reached(phase, verdict.run_id)
-            for _, victim in (kill for kill in kills if kill[0] == phase):
-                self._kill(victim, instance)
-            if phase == "approval":
-                self._approve(verdict.run_id)
-        state = self._ended(verdict.run_id)
+        try:
+            for phase in PHASES:
+                instance = self._reached(phase, verdict.run_id)
+                for _, victim in (kill for kill in kills if kill[0] == phase):
+                    self._kill(victim, instance)
+                if phase == "approval":
+                    self._approve(verdict.run_id)
+            state = self.alice.wait(DAG, verdict.run_id, timeout=LIMIT)
+            verdict.bad = [*self._wrong_runs(verdict.run_id, state), *self._wrong_entries(before)]
+        except AirflowError as error:
+            verdict.bad = [f"{error}: {', '.join(self._unfinished(verdict.run_id))}"]
         verdict.seconds = time.monotonic() - began
-        verdict.bad = [*self._wrong_runs(verdict.run_id, state), *self._wrong_entries(before, verdict.run_id)]
         return verdict
 
     def _reached(self, phase: str, run_id: str) -> Mapping[str, Any]:
@@ -98,8 +101,19 @@ class ParentTrials:
             answer = self.bob.answer(question, "Approve")
             assert answer.status_code == 200, answer.text
 
-    def _ended(self, run_id: str) -> str:
-        return self.alice.wait(DAG, run_id, timeout=LIMIT)
+    def _unfinished(self, run_id: str) -> Iterator[str]:
+        """The tasks of the run and its children that did not succeed."""
+        runs = [(DAG, run_id)]
+        runs += [
+            (f"{PREFIX}deploy_{cloud}", f"{run_id}.{cloud}.{phase}") for cloud in CLOUDS for phase in PHASES
+        ]
+        for dag_id, run in runs:
+            answer = self.alice.request(
+                "GET", f"/dags/{dag_id}/dagRuns/{run}/taskInstances", params={"limit": 200}
+            )
+            for task in answer.json().get("task_instances", []) if answer.is_success else []:
+                if task["state"] not in ("success", "skipped", None):
+                    yield f"{dag_id} {task['task_id']} {task['state']} (try {task['try_number']})"
 
     def _wrong_runs(self, run_id: str, state: str) -> Iterator[str]:
         if state != "success":
@@ -119,7 +133,7 @@ class ParentTrials:
     def _entries(self) -> dict[str, int]:
         return {cloud: len(self._ledger(cloud).entries()) for cloud in CLOUDS}
 
-    def _wrong_entries(self, before: Mapping[str, int], run_id: str) -> Iterator[str]:
+    def _wrong_entries(self, before: Mapping[str, int]) -> Iterator[str]:
         for cloud in CLOUDS:
             kinds = [entry.kind for entry in self._ledger(cloud).entries()[before[cloud] :]]
             for kind in (APPLYING, APPLIED, ROLLOUT):
@@ -144,6 +158,6 @@ def _until(look: Callable[[], Any], what: str, every: float = 0.5) -> Any:
     end = time.monotonic() + LIMIT
     while not (found := look()):
         if time.monotonic() > end:
-            raise TimeoutError(f"not seen within {LIMIT:g} s: {what}")
+            raise AirflowError(f"not seen within {LIMIT:g} s: {what}")
         time.sleep(every)
     return found

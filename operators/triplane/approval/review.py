@@ -1,12 +1,12 @@
 """What a reviewer reads: Markdown of the change sets that an approval would cover.
 
 It stays readable, and fits into Airflow's database, whatever the size of the change sets: what is denied, destroys
-or replaces something comes first, and what is not shown is counted. The tasks that plan log every line.
+or replaces something comes first, and what is not shown is counted. The tasks that ask log every line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from triplane.core.approval import Policy, votes_needed
@@ -44,15 +44,41 @@ def subject(change_sets: Sequence[ChangeSet]) -> str:
     return f"EMERGENCY: {named}" if first.emergency else named
 
 
-def body(change_sets: Sequence[ChangeSet], requester: str) -> str:
-    """The change sets cloud by cloud, with their digests."""
+def summary(change_sets: Sequence[ChangeSet]) -> str:
+    """A few lines: the rules, and what each cloud is about to do."""
+    clouds = [
+        f"- {CLOUDS.get(item.cloud, item.cloud)}: {len(item.changed)} changes, risk {item.risk}"
+        for item in change_sets
+    ]
+    first = change_sets[0]
+    emergency = [f"**EMERGENCY**: {_plain(first.emergency)}\n"] if first.emergency else []
+    return "\n".join([*emergency, f"Revision `{first.revision}`. {_rules(change_sets)}", "", *clouds])
+
+
+def every_line(change_sets: Sequence[ChangeSet]) -> Iterator[str]:
+    """The change sets line by line, whole and uncut, for a log."""
+    for change_set in change_sets:
+        name = CLOUDS.get(change_set.cloud, change_set.cloud)
+        yield f"{name}: risk {change_set.risk}, {change_set.digest}"
+        for change in _ordered(change_set.changes):
+            yield f"{change.address}: {change.action}, risk {change.risk}. {change.summary}"
+            yield from (f"  {line}" for part in _by_urgency(change) for line in part)
+
+
+def body(change_sets: Sequence[ChangeSet], requester: str, log: str = "") -> str:
+    """The change sets cloud by cloud, with their digests; the same for the same arguments.
+
+    :param log: link to where every line is
+    """
     first = change_sets[0]
     intent = {
         "deploy": "Deploy",
         "rollback": "**Roll back** to",
         "destroy": "**Destroy** what is deployed of",
     }
-    head = f"{intent[first.intent]} revision `{first.revision}`, asked for by **{requester}**. {_rules(change_sets)}"
+    whole = f"[Every line of it]({log}) is in the log of this task." if log else ""
+    head = f"{intent[first.intent]} revision `{first.revision}`, asked for by **{requester}**. {_rules(change_sets)} {whole}"
+    head = head.rstrip()
     if first.emergency:
         head = f"**EMERGENCY**, at any time: {_plain(first.emergency)}\n\n{head}"
     listed = _first([_ordered(change_set.changed) for change_set in change_sets], COMPONENTS)
@@ -77,6 +103,12 @@ def _rules(change_sets: Sequence[ChangeSet]) -> str:
         windows = "; ".join(map(str, calendar.windows))
         rules += [f"It is applied in the deployment windows: {windows}."] if windows else []
         rules += [f"Not while {freeze}." for freeze in calendar.freezes]
+    if policy_of_release := change_sets[0].release.get("policy"):
+        good = change_sets[0].release.get("quorum") or "all"
+        rules += [
+            f"**Release {policy_of_release}**: unless {good} of the clouds end well, those that were changed are rolled "
+            "back to the last good version by themselves; what that would destroy beyond this release is asked about."
+        ]
     return " ".join(rules)
 
 

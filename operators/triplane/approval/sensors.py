@@ -35,13 +35,23 @@ class ApprovalSensor(BaseOperator):
     :param change_sets: cloud -> digest of a change set in the artifact store (templated)
     :param vote: which of the needed votes this is, from 0
     :param votes: how many people are asked
+    :param notify: whom to tell that an approval is needed, see :func:`triplane.notify.send.notify`
     """
 
     template_fields: Sequence[str] = ("change_sets",)
     ui_color = "#fff4c2"
 
-    def __init__(self, *, change_sets: Any, vote: int = 0, votes: int = 1, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        change_sets: Any,
+        vote: int = 0,
+        votes: int = 1,
+        notify: Sequence[Mapping[str, Any]] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
+        self.notify = notify
         self.change_sets = change_sets
         self.vote = vote
         self.votes = votes
@@ -54,10 +64,14 @@ class ApprovalSensor(BaseOperator):
         change_sets = self._load()
         policies = [Policy.from_json(change_set.policy) for change_set in change_sets]
         run: Any = context["dag_run"]
+        for line in review.every_line(change_sets):
+            self.log.info("%s", line)
+        # Before the question is there: who answers while this task is still busy makes Airflow fail it.
+        self._tell(context, change_sets)
         self._ask(
             context,
             subject=review.subject(change_sets),
-            body=review.body(change_sets, run.triggering_user_name or "a schedule"),
+            body=review.body(change_sets, run.triggering_user_name or "a schedule", self._log_link(context)),
             params=form.params(change_sets),
             approvers=sorted({name for policy in policies for name in policy.approvers}),
         )
@@ -82,12 +96,40 @@ class ApprovalSensor(BaseOperator):
         self.log.info("Approved by %s until %s%s", decision.responder, decision.expires_at, held)
         return decision.sign(settings.signing_keys()).to_json()
 
+    def _log_link(self, context: Context) -> str:
+        from triplane.approval.links import log_link
+
+        instance: Any = context["task_instance"]
+        return log_link(context["dag_run"], instance.task_id, instance.map_index)
+
     def _load(self) -> list[ChangeSet]:
         found = [settings.get_change_set(digest) for _, digest in sorted(self.change_sets.items())]
         wrong = [cs.cloud for cs in found if self.change_sets.get(cs.cloud) != cs.digest]
         if not found or wrong:
             raise AirflowFailException(f"no valid change sets to approve: {dict(self.change_sets)}")
         return found
+
+    def _tell(self, context: Context, change_sets: Sequence[ChangeSet]) -> None:
+        """Tell people, once for all votes."""
+        if self.vote or not self.notify:
+            return
+        from triplane.approval import review
+        from triplane.notify.links import decision_link
+        from triplane.notify.message import Message
+        from triplane.notify.send import notify
+
+        run: Any = context["dag_run"]
+        changed = [change for change_set in change_sets for change in change_set.changed]
+        lines = [f"- {c.address}: {c.action}, risk {c.risk}. {c.summary}" for c in changed]
+        message = Message(
+            event="approval_needed",
+            environment=change_sets[0].environment,
+            subject=f"Approval needed: {review.subject(change_sets)}",
+            text="\n".join(lines),
+            link=decision_link(context),
+            thread=run.run_id,
+        )
+        notify(self.notify, message)
 
     def _decision(
         self, context: Context, event: Mapping[str, Any], change_sets: Sequence[ChangeSet], answer: Answer
@@ -105,7 +147,8 @@ class ApprovalSensor(BaseOperator):
             vote=self.vote,
             votes=self.votes,
             requester=run.triggering_user_name or "",
-            responder=user.get("id") or user.get("name") or "",
+            responder=str(user.get("name") or user.get("id") or ""),
+            responder_id=str(user.get("id") or ""),
             approved=event["chosen_options"] == [APPROVE],
             change_sets={item.cloud: item.digest for item in change_sets if item.cloud not in answer.held},
             held=answer.held,

@@ -20,16 +20,19 @@ _ACR = re.compile(r"^(?P<host>[a-z0-9]{5,50}\.azurecr\.(?:io|us|cn))(?:/|$)")
 
 @dataclass(frozen=True)
 class Environment:
-    """One of Azure's clouds: its name for Terraform, and its Resource Manager."""
+    """One of Azure's clouds: its name for Terraform, its Resource Manager, and the domain of its key vaults."""
 
     terraform: str
     manager: str
+    vaults: str
 
 
 ENVIRONMENTS = {
-    "AzurePublicCloud": Environment("public", "https://management.azure.com"),
-    "AzureUSGovernment": Environment("usgovernment", "https://management.usgovcloudapi.net"),
-    "AzureChinaCloud": Environment("china", "https://management.chinacloudapi.cn"),
+    "AzurePublicCloud": Environment("public", "https://management.azure.com", "vault.azure.net"),
+    "AzureUSGovernment": Environment(
+        "usgovernment", "https://management.usgovcloudapi.net", "vault.usgovcloudapi.net"
+    ),
+    "AzureChinaCloud": Environment("china", "https://management.chinacloudapi.cn", "vault.azure.cn"),
 }
 
 
@@ -60,6 +63,11 @@ def subscription_id(conn_id: str) -> str:
     if not found:
         raise InputError(f"connection {conn_id} names no subscription; set its Azure Subscription ID")
     return found
+
+
+def vault_suffix(conn_id: str) -> str:
+    """The domain of key vaults in the connection's cloud."""
+    return _environment(conn_id).vaults
 
 
 def manager_url(conn_id: str) -> str:

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
+from triplane.core.calendar import Calendar
 from triplane.core.change import ChangeSet, Risk
 from triplane.core.digest import canonical_json
 from triplane.core.errors import RefusedError, StaleError
@@ -82,6 +83,7 @@ class Decision:
 
     ``dag_id``, ``run_id`` and ``vote`` say which approval task asked, and ``votes`` how many of them did; times are
     ISO 8601 with a zone. ``held`` are the clouds that this person holds back, ``reason`` is why he decided so.
+    ``responder`` is a name, as ``requester`` is; some auth managers know people by another ``responder_id``.
     """
 
     dag_id: str
@@ -96,8 +98,14 @@ class Decision:
     votes: int = 1
     held: tuple[str, ...] = ()
     reason: str = ""
+    responder_id: str = ""
     key: str = ""
     signature: str = ""
+
+    @property
+    def known_as(self) -> set[str]:
+        """The names of who answered."""
+        return {self.responder, self.responder_id} - {""}
 
     def sign(self, keys: Sequence[str]) -> Decision:
         """This decision signed with the newest of ``keys``."""
@@ -128,6 +136,13 @@ def votes_needed(change_set: ChangeSet) -> int:
     """How many different people must approve ``change_set``."""
     policy = Policy.from_json(change_set.policy)
     return policy.needed(change_set.risk, emergency=bool(change_set.emergency))
+
+
+def closed(change_set: ChangeSet, now: datetime) -> str:
+    """Why ``change_set`` may not be begun to be applied at ``now``; empty if it may."""
+    if change_set.emergency or not change_set.changed:
+        return ""
+    return Calendar.from_json(Policy.from_json(change_set.policy).calendar).closed(now)
 
 
 def decision_expiry(decided_at: datetime, policy: Policy) -> str:
@@ -163,14 +178,14 @@ def verify(
             raise RefusedError(f"{where}: the approval does not hold: {problem}")
     if missing := next((each.votes for each in decisions if each.votes > len(decisions)), None):
         raise RefusedError(f"{where}: {missing} people were asked, and {len(decisions)} answers are there")
-    people = {decision.responder for decision in decisions}
+    people = {decision.responder_id or decision.responder for decision in decisions}
     if len(people) < needed:
         raise RefusedError(f"{where}: {needed} different people must approve, only {len(people)} did")
     for group, users in policy.groups(change_set.risk).items():
-        if not people & set(users):
+        if not any(decision.known_as & set(users) for decision in decisions):
             raise RefusedError(
                 f"{where}: a change of {change_set.risk} risk must be approved by somebody of {group} "
-                f"({', '.join(users)}); start a new run to ask again"
+                f"({', '.join(users)}); clear an approval so that one of them answers it, or start a new run"
             )
     age = (now - datetime.fromisoformat(change_set.planned_at)).total_seconds()
     if age > policy.plan_max_age:
@@ -213,8 +228,10 @@ def _problem(
         return f"it was given to run {decision.run_id}, not to {run_id}"
     if now >= datetime.fromisoformat(decision.expires_at):
         return f"it expired at {decision.expires_at}; ask again"
-    if policy.approvers and decision.responder not in policy.approvers:
+    if not decision.known_as:
+        return "it does not say who gave it"
+    if policy.approvers and not decision.known_as & set(policy.approvers):
         return f"{decision.responder} is not among the approvers {', '.join(policy.approvers)}"
-    if decision.responder == decision.requester and not policy.requester_may_approve:
+    if decision.requester in decision.known_as and not policy.requester_may_approve:
         return f"{decision.responder} asked for this run and may not approve it"
     return None

@@ -102,6 +102,8 @@ class ChangeSet:
     changes: tuple[ComponentChange, ...]
     intent: Intent = "deploy"
     tests: tuple[Mapping[str, Any], ...] = ()
+    release: Mapping[str, Any] = field(default_factory=dict)
+    undoes: Mapping[str, str] = field(default_factory=dict)
     emergency: str = ""
 
     @property
@@ -153,6 +155,8 @@ class ChangeSet:
             "planned_at": self.planned_at,
             "changes": [change.to_json() for change in self.changes],
             **({"tests": [dict(test) for test in self.tests]} if self.tests else {}),
+            **({"release": dict(self.release)} if self.release else {}),
+            **({"undoes": dict(self.undoes)} if self.undoes else {}),
             **({"emergency": self.emergency} if self.emergency else {}),
         }
 

@@ -101,6 +101,11 @@ class Ledger:
                 return entry
         raise TransientError(f"the ledger of {self.scope} is busy; try again")
 
+    def append_after(self, known: Sequence[Entry], kind: str, body: Mapping[str, Any]) -> Entry | None:
+        """Add an entry if ``known``, all entries as they were just read, are still all; else None: decide again."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return self._added(known[-1] if known else None, kind, body)
+
     def reseal(self) -> Entry:
         """Vouch with the newest key for what is there, once the key that sealed the last entry is no longer known.
 

@@ -1,4 +1,7 @@
-"""``${network.vpc_id}`` in the values of a spec: find such references, and put real values in."""
+"""``${network.vpc_id}`` in the values of a spec: find such references, and put real values in.
+
+A reference is a name with dots, or a URL.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from typing import Any
 
 from triplane.core.errors import InputError
 
-_REFERENCE = re.compile(r"\$\{\s*([A-Za-z_][\w-]*(?:\.[\w-]+)*)\s*\}")
+SECRETS = ("variable.", "connection.", "secret.")
+_REFERENCE = re.compile(r"\$\{\s*([A-Za-z_][\w-]*(?:\.[\w-]+)*|[a-z]+://[^\s${}]+)\s*\}")
 
 
 def references(value: Any) -> set[str]:
@@ -20,6 +24,16 @@ def references(value: Any) -> set[str]:
     if isinstance(value, (list, tuple)):
         return {name for item in value for name in references(item)}
     return set()
+
+
+def is_secret(name: str) -> bool:
+    """Whether a reference is to a secret: of Airflow, or of a cloud's store."""
+    return "://" in name or name.startswith(SECRETS)
+
+
+def holds_secret(value: Any) -> bool:
+    """Whether ``value``, as written, refers to a secret."""
+    return any(is_secret(name) for name in references(value))
 
 
 def resolve(value: Any, lookup: Callable[[str], Any]) -> Any:

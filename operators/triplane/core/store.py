@@ -62,6 +62,16 @@ class ArtifactStore:
         """Keep ``data`` under a name such as ``outputs/staging/aws/network``, over what was there."""
         self._write(self._root / "named" / self._file(name), data)
 
+    def create_named(self, name: str, data: bytes) -> bool:
+        """Keep ``data`` under a name that nothing is kept under; whether that was so. One of several at once wins."""
+        blob = self._root / "named" / self._file(name)
+        blob.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            files.create(blob, self._cipher.encrypt(data))
+        except FileExistsError:
+            return False
+        return True
+
     def get_named(self, name: str) -> bytes | None:
         """What was last kept under ``name``, None if nothing was."""
         blob = self._root / "named" / self._file(name)

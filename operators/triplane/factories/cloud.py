@@ -8,19 +8,31 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup
 
+from triplane.approval.reminder import ReminderOperator
 from triplane.approval.sensors import ApprovalSensor
+from triplane.core.runs import settle_run_id
 from triplane.factories import components
 from triplane.factories.components import Component
-from triplane.factories.context import Build, policies, retries, spec, with_params
+from triplane.factories.context import Build, policies, releases, retries, spec, with_params
 from triplane.factories.events import KINDS, delete_leftovers, event_sources, plan_leftovers
 from triplane.factories.images import built_images, pushed_images
 from triplane.factories.manifests import manifests
+from triplane.factories.notify import routes_of
 from triplane.factories.testing import tasks_of_tests
 from triplane.rollout.authorize import AuthorizeOperator
 from triplane.rollout.operators import ChangeSetOperator, RecordOperator
+from triplane.rollout.queue import QueueOperator
+from triplane.rollout.telling import FailureNotifier
 from triplane.source.operators import FreezeOperator
 
-ASK = "{{ params.action in ('deploy', 'rollback', 'destroy') and not params.dry_run }}"
+ASKS = "params.action in ('deploy', 'rollback', 'destroy') and not params.dry_run"
+ASK = f"{{{{ {ASKS} }}}}"
+
+
+def takes_turn(cloud: str) -> str:
+    """Whether a run of a cloud's DAG needs a turn of its own: those that a parent started go in its turn."""
+    undoes = f"params.undo and run_id == '{settle_run_id('{}', cloud)}'.format(params.undo.run_id)"
+    return f"{{{{ {ASKS} and not ({undoes}) }}}}"
 
 
 def rollback_of(*clouds: str) -> str:
@@ -47,9 +59,16 @@ def cloud_dag(cloud: str, platform: str | None = None, prefix: str = "") -> DAG 
         max_active_runs=16,
         tags=["triplane", cloud],
         doc_md=__doc__,
+        default_args=_told(build),
     ) as dag:
         _tasks(build, cloud)
     return with_params(dag, _params(build))
+
+
+def _told(build: Build) -> dict[str, Any]:
+    """What tells of failures: for every task, but a run is told of once."""
+    wanted = [route for route in routes_of(build) if not route["events"] or "failed" in route["events"]]
+    return {"on_failure_callback": FailureNotifier(routes=wanted)} if wanted else {}
 
 
 def freeze_task(build: Build, **conf: str) -> FreezeOperator:
@@ -61,7 +80,31 @@ def freeze_task(build: Build, **conf: str) -> FreezeOperator:
         spec=build.digest,
         multiple_outputs=True,
         revision="{{ params.revision }}",
+        to="{{ params.to or '' }}",
         **conf,
+        **retries(),
+    )
+
+
+def reminder(build: Build, asked: Any) -> list[Any]:
+    """The task that reminds people of the approvals that ``asked`` asks for, where any environment wants that."""
+    if not any(environment.approval.remind for environment in build.platform.environments.values()):
+        return []
+    return [
+        ReminderOperator.partial(task_id="remind", notify=routes_of(build), **retries()).expand_kwargs(
+            asked.output
+        )
+    ]
+
+
+def queue_task(build: Build, *children: str, deploys: str) -> QueueOperator:
+    """What every run that deploys begins with: its turn in the environment."""
+    return QueueOperator(
+        task_id="queue",
+        environment=components.ENVIRONMENT,
+        deploys=deploys,
+        supersede=releases(build.platform, lambda release: release.supersede),
+        children=children,
         **retries(),
     )
 
@@ -75,16 +118,23 @@ def _params(build: Build) -> dict[str, Param]:
             type=["null", "object"],
             title="For apply: change_set, dag_id and run_id of the approved change set",
         ),
+        "undo": Param(
+            None,
+            type=["null", "object"],
+            title="For the rollback of a release: its change_set, dag_id and run_id",
+        ),
     }
 
 
 def _tasks(build: Build, cloud: str) -> None:
+    queue = queue_task(build, deploys=takes_turn(cloud))
     frozen = freeze_task(
         build,
         frozen="{{ params.frozen | tojson }}",
         rollback_of=rollback_of(cloud),
         skip="{{ params.action == 'apply' }}",
     )
+    queue >> frozen
     used = build.platform.cloud(cloud)
     stages = [
         name for name in components.STAGES.values() if name not in components.OPTIONAL or getattr(used, name)
@@ -106,9 +156,15 @@ def _tasks(build: Build, cloud: str) -> None:
         ask=ASK,
         tests={name: task.output for name, task in tested.items()},
         emergency="{{ params.emergency or '' }}",
+        release=releases(build.platform, lambda release: release.promise()),
+        in_release="{{ params.frozen is not none and params.dry_run }}",
+        undo="{{ params.undo | tojson }}",
         **retries(),
     )
-    approval: Any = ApprovalSensor.partial(task_id="approval", **retries()).expand_kwargs(change_set.output)
+    approval: Any = ApprovalSensor.partial(
+        task_id="approval", notify=routes_of(build), **retries()
+    ).expand_kwargs(change_set.output)
+    reminder(build, change_set)
     authorize = AuthorizeOperator(
         task_id="authorize",
         cloud=cloud,
@@ -137,6 +193,7 @@ def _tasks(build: Build, cloud: str) -> None:
         environment=components.ENVIRONMENT,
         change_set=authorize.output["change_set"],
         tasks=components.task_ids(build, cloud),
+        notify=routes_of(build),
         platform=build.platform.name,
         decisions=authorize.output["decisions"],
         trigger_rule="none_failed_min_one_success",

@@ -14,7 +14,7 @@ from triplane.approval.sensors import ApprovalSensor
 from triplane.factories.context import Build, retries
 from triplane.factories.images import DESTROYS
 from triplane.factories.releases import chart_options
-from triplane.factories.values import per_environment, secret_reference
+from triplane.factories.values import function_environment, per_environment, secret_reference
 from triplane.kubernetes.operators import (
     HelmPlanOperator,
     HelmUninstallOperator,
@@ -319,7 +319,7 @@ def function_options(build: Build, cloud: str, name: str) -> dict[str, Any]:
         "name": per_environment(build.platform, function_name(build, cloud, name)),
         "path": function.path,
         "dependencies": function.dependencies,
-        "environment": per_environment(build.platform, function.environment),
+        "environment": function_environment(build.platform, function.environment),
         "options": per_environment(build.platform, function.options()),
         "traffic": function.traffic.plain(),
         "smoke": per_environment(build.platform, function.smoke.plain()) if function.smoke else None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -13,14 +13,16 @@ from airflow.sdk.definitions.param import ParamsDict
 
 from triplane import settings
 from triplane.core.digest import digest_file
+from triplane.factories.values import PerEnvironment
 from triplane.retrying import TransientOnly
 from triplane.spec.load import load
 from triplane.spec.model import Platform
+from triplane.spec.release import EnvironmentRelease
 
 ACTIONS = {
     "deploy": "plan, ask, apply.",
     "plan": "show what a deployment would change.",
-    "rollback": "go back to the last good version before the one that is there now.",
+    "rollback": "go back to the last good version before the one that is there now, or to the one named below.",
     "destroy": "remove everything, in reverse order.",
     "apply": "apply what another run planned and people approved there.",
 }
@@ -68,6 +70,12 @@ class Build(NamedTuple):
                 title="Dry run",
                 description="Only plan the action: show what it would change, ask nobody and change nothing.",
             ),
+            "to": Param(
+                None,
+                type=["null", "string"],
+                title="Roll back to",
+                description="For rollback: a commit, tag or run that was good before; empty for the last good one.",
+            ),
             "emergency": Param(
                 None,
                 type=["null", "string"],
@@ -100,6 +108,11 @@ def policies(platform: Platform) -> dict[str, dict[str, Any]]:
         name: environment.approval.policy(platform.groups, environment.windows, environment.freezes)
         for name, environment in platform.environments.items()
     }
+
+
+def releases(platform: Platform, value: Callable[[EnvironmentRelease], Any]) -> PerEnvironment:
+    """What the release of each environment says, to be put in when a run names its environment."""
+    return PerEnvironment({name: value(platform.release_of(name)) for name in platform.environments})
 
 
 def retries() -> dict[str, Any]:

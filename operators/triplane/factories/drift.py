@@ -13,8 +13,9 @@ from triplane.factories.components import ENVIRONMENT, cluster_options, function
 from triplane.factories.context import Build, retries, spec, with_params
 from triplane.factories.events import KINDS, event_options, event_specs
 from triplane.factories.manifests import manifest_options
+from triplane.factories.notify import routes_of
 from triplane.kubernetes.drift_operators import KubernetesDriftBatchOperator
-from triplane.rollout.parent import ChildRunOperator
+from triplane.rollout.children import ChildRunOperator
 from triplane.serverless.drift_operators import ServerlessDriftBatchOperator
 from triplane.serverless.events.drift_operators import EventSourceDriftBatchOperator
 from triplane.terraform.operators import TerraformDriftBatchOperator
@@ -94,6 +95,7 @@ def _tasks(build: Build) -> None:
         revision="{{ (ti.xcom_pull(task_ids='freeze') or {}).get('revision') or params.revision }}",
         policies={name: body.drift.plain() for name, body in build.platform.environments.items()},
         deploy_dag_id=build.dag_id("deploy"),
+        notify=routes_of(build),
         trigger_rule="all_done",
         **retries(),
     )

@@ -1,24 +1,32 @@
-"""The parent DAG ``deploy``: plan everywhere, ask once, apply everywhere, compare, report."""
+"""The parent DAG ``deploy``: plan everywhere, ask once, apply stage by stage, compare, settle, report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup
 
 from triplane.approval.decision import DecisionOperator
 from triplane.approval.sensors import ApprovalSensor
-from triplane.core.runs import apply_run_id
-from triplane.factories.cloud import ASK, freeze_task, rollback_of
+from triplane.core.runs import apply_run_id, plan_run_id, settle_run_id
+from triplane.factories.cloud import ASK, freeze_task, queue_task, reminder, rollback_of
 from triplane.factories.components import parity, task_ids
-from triplane.factories.context import Build, retries, spec, with_params
+from triplane.factories.context import Build, releases, retries, spec, with_params
+from triplane.factories.forge import source_params, tell_source
 from triplane.factories.images import build_image, built_digests, registry_parity
+from triplane.factories.notify import routes_of
 from triplane.factories.testing import tasks_of_tests
-from triplane.rollout.parent import ChildRunOperator, CollectOperator, ReportOperator
+from triplane.factories.values import PerEnvironment
+from triplane.gates.sensors import GateSensor
+from triplane.rollout.children import ChildRunOperator
+from triplane.rollout.parent import CollectOperator, ReportOperator
+from triplane.rollout.settle import SettleOperator
 
 RUN_ID = "{{ run_id }}"
-PLANNED_ONLY = "{{ params.action == 'plan' or params.dry_run }}"
+NOTHING_APPLIED = "params.action == 'plan' or params.dry_run"
+PLANNED_ONLY = f"{{{{ {NOTHING_APPLIED} }}}}"
 
 
 def parent_dag(platform: str | None = None, prefix: str = "") -> DAG:
@@ -42,12 +50,18 @@ def parent_dag(platform: str | None = None, prefix: str = "") -> DAG:
 
 
 def _params(build: Build) -> dict[str, Param]:
-    return build.action_params("deploy", "plan", "rollback", "destroy")
+    return {**build.action_params("deploy", "plan", "rollback", "destroy"), **source_params(build)}
 
 
 def _tasks(build: Build) -> None:
     clouds = list(build.platform.used_clouds())
+    queue = queue_task(
+        build,
+        *(build.dag_id("deploy", cloud) for cloud in clouds),
+        deploys=f"{{{{ not ({NOTHING_APPLIED}) }}}}",
+    )
     frozen = freeze_task(build, rollback_of=rollback_of(*clouds))
+    queue >> frozen
     with TaskGroup("images"):
         built = {name: build_image(build, name, frozen) for name in build.platform.images}
         pushed = registry_parity(build, built)
@@ -67,12 +81,17 @@ def _tasks(build: Build) -> None:
         ask=ASK,
         **retries(),
     )
-    approval: Any = ApprovalSensor.partial(task_id="approval", **retries()).expand_kwargs(change_sets.output)
+    approval: Any = ApprovalSensor.partial(
+        task_id="approval", notify=routes_of(build), **retries()
+    ).expand_kwargs(change_sets.output)
+    reminded = reminder(build, change_sets)
     decision = DecisionOperator(
         task_id="decision", decisions=approval.output, trigger_rule="none_failed", **retries()
     )
     with TaskGroup("apply"):
-        applied = [_apply(build, cloud, change_sets) for cloud in clouds]
+        applied = {cloud: _apply(build, cloud, change_sets) for cloud in clouds}
+    gates = _gates(build, applied)
+    settle = _settle(build, change_sets, gates)
     with TaskGroup("parity"):
         compared = parity(build)
     report = ReportOperator(
@@ -80,23 +99,72 @@ def _tasks(build: Build) -> None:
         clouds={cloud: _outcome(build, cloud) for cloud in clouds},
         planned_only=PLANNED_ONLY,
         held="{{ (ti.xcom_pull(task_ids='decision') or {}).get('held', {}) | tojson }}",
+        notify=routes_of(build),
         trigger_rule="all_done",
         **retries(),
     )
-    decision >> applied
+    tell_source(build, frozen, change_sets, report)
+    tasks = list(applied.values())
+    decision >> tasks
     if pushed:
-        list(planned.values()) >> pushed >> applied
-    for task in applied:
-        task >> [*compared, report]
-    for task in compared:
+        list(planned.values()) >> pushed >> tasks
+    for task in (*tasks, *gates):
+        task >> settle
+    for task in tasks:
+        task >> compared
+    for task in (settle, *compared, *reminded):
         task >> report
+
+
+def _gates(build: Build, applied: Mapping[str, Any]) -> list[GateSensor]:
+    """Between two stages, so that the later one begins only where the earlier one is good."""
+    gates = []
+    for earlier, later in pairwise(build.platform.release_stages()):
+        gate = GateSensor(
+            task_id=f"gate.{'_'.join(earlier)}",
+            gate=releases(build.platform, lambda release: release.gate and release.gate.plain()),
+            skip=f"{{{{ {NOTHING_APPLIED} or params.action == 'destroy' }}}}",
+            trigger_rule="none_failed",
+            **retries(),
+        )
+        [applied[cloud] for cloud in earlier] >> gate >> [applied[cloud] for cloud in later]
+        gates.append(gate)
+    return gates
+
+
+def _settle(build: Build, change_sets: Any, gates: Sequence[GateSensor]) -> SettleOperator:
+    clouds = build.platform.used_clouds()
+    return SettleOperator(
+        task_id="settle",
+        clouds={
+            cloud: {
+                "dag_id": build.dag_id("deploy", cloud),
+                "run_id": apply_run_id(RUN_ID, cloud),
+                "settle_run_id": settle_run_id(RUN_ID, cloud),
+            }
+            for cloud in clouds
+        },
+        stages=build.platform.release_stages(),
+        gates=[gate.task_id for gate in gates],
+        environment="{{ params.environment }}",
+        release=releases(build.platform, lambda release: {"policy": "best_effort", **release.promise()}),
+        change_sets=change_sets.output["change_sets"],
+        wait_limit=_wait_limit(build),
+        skip=f"{{{{ {NOTHING_APPLIED} or params.action != 'deploy' }}}}",
+        trigger_rule="all_done",
+        **retries(),
+    )
+
+
+def _wait_limit(build: Build) -> PerEnvironment:
+    return releases(build.platform, lambda release: release.wait_limit.total_seconds())
 
 
 def _plan(build: Build, cloud: str, frozen: Any, known: Mapping[str, Any]) -> ChildRunOperator:
     return ChildRunOperator(
         task_id=cloud,
         child_dag_id=build.dag_id("deploy", cloud),
-        child_run_id=f"{RUN_ID}.{cloud}.plan",
+        child_run_id=plan_run_id(RUN_ID, cloud),
         conf={
             "action": "{{ params.action }}",
             "dry_run": True,
@@ -108,6 +176,7 @@ def _plan(build: Build, cloud: str, frozen: Any, known: Mapping[str, Any]) -> Ch
                 **known,
             },
         },
+        wait_limit=_wait_limit(build),
         trigger_rule="none_failed_min_one_success",
         **retries(),
     )
@@ -128,7 +197,8 @@ def _apply(build: Build, cloud: str, change_sets: Any) -> ChildRunOperator:
                 "run_id": RUN_ID,
             },
         },
-        skip=f"{{{{ params.action == 'plan' or params.dry_run or {_held(cloud)} }}}}",
+        skip=f"{{{{ {NOTHING_APPLIED} or {_held(cloud)} }}}}",
+        wait_limit=_wait_limit(build),
         trigger_rule="none_failed",
         **retries(),
     )
@@ -142,7 +212,8 @@ def _held(cloud: str) -> str:
 def _outcome(build: Build, cloud: str) -> dict[str, Any]:
     return {
         "dag_id": build.dag_id("deploy", cloud),
-        "plan_run_id": f"{RUN_ID}.{cloud}.plan",
+        "plan_run_id": plan_run_id(RUN_ID, cloud),
         "run_id": apply_run_id(RUN_ID, cloud),
+        "settle_run_id": settle_run_id(RUN_ID, cloud),
         "tasks": task_ids(build, cloud),
     }

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from triplane.core.references import resolve
-from triplane.spec.model import Platform
+from triplane.secrets.stored import Stored
+from triplane.spec.model import AwsCloud, AzureCloud, GcpCloud, Platform
+from triplane.spec.secrets import STORED, Secret
+
+_SECRET = re.compile(r"\$\{\s*secret\.([\w-]+)\s*\}")
 
 
 class PerEnvironment:
@@ -36,14 +41,54 @@ def per_environment(platform: Platform, value: Any) -> PerEnvironment:
     return PerEnvironment({name: resolve(value, _lookup(platform, name)) for name in platform.environments})
 
 
+def function_environment(platform: Platform, environment: Mapping[str, str]) -> PerEnvironment:
+    """The environment of a function: as :func:`per_environment`, but what the cloud itself can read stays a reference."""
+    written = {key: _by_reference(platform, value) or value for key, value in environment.items()}
+    return per_environment(platform, written)
+
+
+def _by_reference(platform: Platform, value: str) -> str | None:
+    """What the targets call an entry of their cloud's store; None where the value itself is to be delivered."""
+    found = _SECRET.fullmatch(value.strip())
+    secret = platform.secrets[found[1]] if found else None
+    if secret is None or secret.store is None or secret.deliver == "value":
+        return None
+    entry = stored(platform, secret)
+    match secret.store:
+        case "secret_manager":
+            return f"secretmanager://{entry.name}/{entry.version or 'latest'}"
+        case "key_vault":
+            return "/".join(filter(None, (f"keyvault://{entry.place}", entry.name, entry.version)))
+        case "ssm":
+            return f"ssm://{entry.name}"
+    return "/".join(filter(None, (f"secretsmanager://{entry.name}", entry.version)))
+
+
 def secret_reference(platform: Platform, name: str) -> str:
     """The reference under which an operator finds a secret of the spec.
 
-    ``${variable.<Airflow Variable>}`` or ``${connection.<connection id>}``.
+    ``${variable.<Airflow Variable>}``, ``${connection.<connection id>}``, or the URL of an entry of a cloud's store.
     """
     secret = platform.secrets[name]
+    if secret.store:
+        return f"${{{stored(platform, secret)}}}"
     kind = "connection" if secret.variable is None else "variable"
     return f"${{{kind}.{secret.variable or secret.connection}}}"
+
+
+def stored(platform: Platform, secret: Secret) -> Stored:
+    """The entry of a cloud's store, as operators take it."""
+    assert secret.store
+    cloud, name = platform.cloud(STORED[secret.store]), str(getattr(secret, secret.store))
+    match cloud:
+        case AwsCloud():
+            place = cloud.region
+        case GcpCloud():
+            place = cloud.project
+        case AzureCloud():
+            place, _, name = name.partition("/")
+    store = secret.store.replace("_", "")
+    return Stored(store, cloud.connection, place, name, secret.version or "", secret.part or "")
 
 
 def _lookup(platform: Platform, environment: str) -> Any:

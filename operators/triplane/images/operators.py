@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException, Airfl
 
 from triplane import settings
 from triplane.core.errors import ToolError, ToolTimeout, TransientError, TriplaneError
+from triplane.secrets.references import lookup as lookup_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -333,7 +334,7 @@ class ImagePushOperator(BaseOperator):
         from triplane.core.references import resolve
         from triplane.images.signing import Key, Signer
 
-        key = Key(**resolve(self.signing, settings.lookup("")))
+        key = Key(**resolve(self.signing, lookup_in("")))
         signer = Signer(key, registry.auth_file(), scratch, redact=settings.redactor())
         signed = signer.sign(pinned)
         self.log.info("Signed %s" if signed else "%s is signed already", pinned)

@@ -15,6 +15,7 @@ from triplane import settings
 from triplane.core.errors import InputError
 from triplane.core.references import resolve
 from triplane.kubernetes.operators.base import airflow_errors
+from triplane.secrets.references import lookup as lookup_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -100,7 +101,7 @@ class ClusterOperator(BaseOperator):
     def cluster_is_known(self) -> bool:
         """False where its name comes from a stack that has not made it."""
         try:
-            resolve(self.cluster, settings.lookup(self.scope))
+            resolve(self.cluster, lookup_in(self.scope))
         except InputError:
             self.log.info("%s is not known yet: a stack of this deployment makes the cluster", self.cluster)
             return False
@@ -113,7 +114,7 @@ class ClusterOperator(BaseOperator):
         """
         names = ("cloud", "conn_id", "region", "project", "resource_group")
         found = {name: getattr(self, name) for name in names}
-        return found | {"cluster": str(resolve(self.cluster, settings.lookup(self.scope)))}
+        return found | {"cluster": str(resolve(self.cluster, lookup_in(self.scope)))}
 
     @contextmanager
     def kubeconfig(self) -> Iterator[Path]:

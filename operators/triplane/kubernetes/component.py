@@ -11,6 +11,7 @@ from typing import Any
 from triplane.core.change import ComponentChange, Risk
 from triplane.core.errors import InputError, RefusedError, StaleError
 from triplane.core.redact import Redactor
+from triplane.core.references import is_secret
 from triplane.kubernetes.kube import MANAGER, Kubectl
 from triplane.kubernetes.manifests import COMPONENT, Written
 from triplane.kubernetes.objects import CLUSTER_KINDS, FIRST, Id, Object, ObjectChange, compare
@@ -270,12 +271,14 @@ def _is_builtin(item: Object) -> bool:
 
 
 def partly(lookup: Callable[[str], Any], missing: set[str]) -> Callable[[str], Any]:
-    """``lookup`` that leaves a reference without value as it is written, and adds it to ``missing``."""
+    """``lookup`` that leaves a reference without value as it is written, and adds it to ``missing``; a secret must have one."""
 
     def find(name: str) -> Any:
         try:
             return lookup(name)
         except KeyError:
+            if is_secret(name):
+                raise
             missing.add(name)
             return f"${{{name}}}"
 

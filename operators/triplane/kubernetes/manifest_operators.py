@@ -14,6 +14,7 @@ from triplane.applying import Applying
 from triplane.core.digest import digest_tree
 from triplane.core.errors import InputError
 from triplane.kubernetes.cluster_operator import ClusterOperator
+from triplane.secrets.references import lookup as lookup_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -191,7 +192,7 @@ class ManifestsPlanOperator(ManifestsOperator):
         from triplane.kubernetes.component import created, partly, plan
 
         missing: set[str] = set()
-        lookup = partly(settings.lookup(self.scope), missing)
+        lookup = partly(lookup_in(self.scope), missing)
         if kubectl is None:
             component = self.component(self.kubectl(Path("/dev/null")), written)
             items = written.objects(component.folder, lookup)
@@ -227,7 +228,7 @@ class ManifestsApplyOperator(Applying, ManifestsOperator):
             kubectl = self.kubectl(path, self.job(context))
             kubectl.settle()
             component = self.component(kubectl, written)
-            items = component.objects(settings.lookup(self.scope))
+            items = component.objects(lookup_in(self.scope))
             observed = component.observe(items)
             if approved:
                 check_changes(approved, observed.changes)

@@ -12,13 +12,12 @@ from triplane.core.change import ComponentChange, Risk
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, RefusedError, StaleError
 from triplane.core.redact import MASK, Redactor
-from triplane.core.references import references, resolve
+from triplane.core.references import holds_secret, resolve
 from triplane.kubernetes import scaling
 from triplane.kubernetes.diff import Difference, Key, Object, differences, lines
 from triplane.kubernetes.helm import Observed, Release, Wanted, canonical
 from triplane.kubernetes.render import Rendered
 
-SECRET_KINDS = ("variable.", "connection.", "secret.")
 LONGEST = 80
 RBAC = "rbac.authorization.k8s.io"
 HOLD_DATA = (
@@ -336,6 +335,8 @@ def _resolve(value: Any, lookup: Callable[[str], Any]) -> Any:
     try:
         return resolve(value, lookup)
     except InputError:
+        if holds_secret(value):
+            raise
         return _Unknown()
 
 
@@ -345,7 +346,7 @@ def _same(old: Any, new: Any) -> bool:
 
 def _shown(name: str, value: Any, redact: Redactor) -> str:
     """A value as written, for people: references stay references, secrets are masked."""
-    if any(reference.startswith(SECRET_KINDS) for reference in references(value)):
+    if holds_secret(value):
         return MASK
     masked = redact.value(value, name.rpartition(".")[2])
     text = masked if isinstance(masked, str) else json.dumps(masked)

@@ -1,1 +1,1 @@
-"""Telling people: who gets which message, and through what."""
+"""Tells people what happens: routes, channels, and the messages themselves."""

@@ -12,16 +12,16 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.bases.skipmixin import SkipMixin
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from triplane import settings
+from triplane import settings, standing
 from triplane.core.errors import RefusedError, StaleError, TerminalError
+from triplane.rollout.decisions import find_decisions, release_decisions
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from triplane.core.approval import Decision
     from triplane.core.change import ChangeSet, Intent
-
-MOST_VOTES = 20
+    from triplane.core.ledger import Ledger
 
 
 class AuthorizeOperator(BaseOperator, SkipMixin):
@@ -32,7 +32,9 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
     asked for, and the tasks of ``branches`` that do something else than what was approved.
 
     What was approved is refused where the revision is another commit by now, and where the platform spec is another
-    one. It waits, without a worker slot, until the environment may be changed. A rollout that has begun does neither.
+    one. It waits, without a worker slot, until the environment may be changed. A rollout that has begun does neither,
+    and the way back of a release does not wait. Refused, too, is a run whose parent does not wait for it any more, or
+    whose place another run has taken.
 
     :param cloud: ``aws``, ``gcp`` or ``azure``
     :param environment: the environment (templated)
@@ -95,7 +97,7 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
         self.execute(context)
 
     def _authorize(self, context: Context) -> tuple[dict[str, Any], Intent]:
-        from triplane.core.approval import verify, votes_needed
+        from triplane.core.approval import votes_needed
         from triplane.core.history import AUTHORIZED, body
 
         run = context["dag_run"]
@@ -106,21 +108,20 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
                 f"change set {digest} is for {change_set.cloud}/{change_set.environment}, "
                 f"this run is for {self.cloud}/{self.environment}"
             )
-        decisions = self._decisions(context, dag_id, run_id) if votes_needed(change_set) else []
-        verify(
-            change_set,
-            decisions,
-            keys=settings.signing_keys(),
-            dag_id=run.dag_id,
-            run_id=run.run_id,
-            now=datetime.now(UTC),
-        )
+        decisions: list[Decision] = []
+        if votes_needed(change_set):
+            decisions = find_decisions(context, dag_id, run_id, self.approval_task_id)
+        if not decisions and change_set.undoes:
+            decisions = release_decisions(context, change_set, run.conf.get("undo"))
+        settings.verify_decisions(change_set, decisions, run)
+        standing.check_parent(context, self.cloud)
         people = [decision.responder for decision in decisions]
         ledger = settings.ledger(f"{self.environment}/{self.cloud}")
         begun = any(entry.body["digest"] == digest for entry in ledger.entries(AUTHORIZED))
         self._check_fresh(change_set, begun=begun)
-        if not begun:
+        if not begun and not _takes_back(change_set, ledger, run.run_id):
             self._wait_until_open(change_set, decisions)
+        standing.begin(context, change_set)
         signed = [decision.to_json() for decision in decisions]
         entry = {**body(change_set), "run_id": run.run_id, "approved_by": people, "decisions": signed}
         ledger.append(AUTHORIZED, entry)
@@ -149,27 +150,25 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
 
     def _wait_until_open(self, change_set: ChangeSet, decisions: Sequence[Decision]) -> None:
         """Defer until the environment may be changed. :raises RefusedError: the approvals do not hold that long"""
-        from triplane.core.approval import Policy
+        from triplane.core.approval import Policy, closed
         from triplane.core.calendar import Calendar
 
-        policy = Policy.from_json(change_set.policy)
-        calendar, now = Calendar.from_json(policy.calendar), datetime.now(UTC)
-        closed = calendar.closed(now)
-        if not closed or change_set.emergency or not change_set.changed:
+        policy, now = Policy.from_json(change_set.policy), datetime.now(UTC)
+        if not (why := closed(change_set, now)):
             return
         planned = datetime.fromisoformat(change_set.planned_at)
         ends = [datetime.fromisoformat(decision.expires_at) for decision in decisions]
         until = min([planned + timedelta(seconds=policy.plan_max_age), *ends])
-        opens = calendar.opens(now)
+        opens = Calendar.from_json(policy.calendar).opens(now)
         if opens is None or opens >= until:
             when = f"not before {opens.isoformat()}" if opens else "for more than a year"
             raise RefusedError(
-                f"{self.environment} is {closed}, {when}, and what was approved holds until {until.isoformat()}. "
+                f"{self.environment} is {why}, {when}, and what was approved holds until {until.isoformat()}. "
                 "Nothing was applied; start a new run then, or one with `emergency` if it cannot wait"
             )
         from airflow.providers.standard.triggers.temporal import DateTimeTrigger
 
-        self.log.info("%s is %s; waiting until %s", self.environment, closed, opens.isoformat())
+        self.log.info("%s is %s; waiting until %s", self.environment, why, opens.isoformat())
         self.defer(trigger=DateTimeTrigger(moment=opens), method_name="execute_complete")
 
     def _approved(self, run: Any) -> tuple[str, str, str]:
@@ -186,18 +185,13 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
         digest = change_set.get(self.cloud) if isinstance(change_set, Mapping) else change_set
         return str(digest), approved.get("dag_id", run.dag_id), approved.get("run_id", run.run_id)
 
-    def _decisions(self, context: Context, dag_id: str, run_id: str) -> list[Decision]:
-        """The answers of all who were asked, in order."""
-        from triplane.core.approval import Decision
 
-        found: list[Decision] = []
-        while len(found) < MOST_VOTES:
-            place = {"task_ids": self.approval_task_id, "dag_id": dag_id, "run_id": run_id}
-            value = context["task_instance"].xcom_pull(**place, map_indexes=len(found))
-            if not value:
-                break
-            found.append(Decision.from_json(value))
-        return found
+def _takes_back(change_set: ChangeSet, ledger: Ledger, run_id: str) -> bool:
+    """Whether this run was started to roll a release back that had begun: that does not wait."""
+    from triplane.core.undo import settlement
+
+    entry = settlement(ledger.entries(), change_set.undoes.get("run_id", "")) if change_set.undoes else None
+    return entry is not None and entry.body["run_id"] == run_id
 
 
 def _plain(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from triplane import settings
 from triplane.core import assets
 from triplane.core.errors import InputError
+from triplane.rollout.decisions import release_decisions
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -38,9 +40,24 @@ class ChangeSetOperator(BaseOperator):
     :param ask: whether people are asked in this run (templated)
     :param tests: name -> what the tests' task returned; each must have run where something is deployed (templated)
     :param emergency: why this does not wait for a deployment window; empty if it does (templated)
+    :param release: when this is rolled back by itself, as :class:`triplane.core.change.ChangeSet` has it (templated)
+    :param in_release: whether this is planned for a parent run, which alone rolls back by itself (templated)
+    :param undo: ``{change_set, dag_id, run_id}`` of the release that this rolls back, or its JSON: what its approval
+        covers is not asked about again (templated)
     """
 
-    template_fields: Sequence[str] = ("environment", "frozen", "plans", "action", "ask", "tests", "emergency")
+    template_fields: Sequence[str] = (
+        "environment",
+        "frozen",
+        "plans",
+        "action",
+        "ask",
+        "tests",
+        "emergency",
+        "release",
+        "in_release",
+        "undo",
+    )
 
     def __init__(
         self,
@@ -55,9 +72,15 @@ class ChangeSetOperator(BaseOperator):
         ask: str | bool = True,
         tests: Any = None,
         emergency: str = "",
+        release: Any = None,
+        in_release: str | bool = False,
+        undo: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.release = release
+        self.in_release = in_release
+        self.undo = undo
         self.tests = tests or {}
         self.emergency = emergency
         self.platform = platform
@@ -74,6 +97,7 @@ class ChangeSetOperator(BaseOperator):
         from triplane.core.approval import votes_needed
         from triplane.core.change import ChangeSet
 
+        undo = (json.loads(self.undo) if isinstance(self.undo, str) else self.undo) or {}
         try:
             settings.claim(self.environment, self.platform)
         except InputError as error:
@@ -92,6 +116,10 @@ class ChangeSetOperator(BaseOperator):
             changes=tuple(settings.unseal(context, plan) for plan in flat(self.plans)),
             tests=() if self.action in ("rollback", "destroy") else self._tested(),
             emergency=settings.redactor()(self.emergency.strip()),
+            release=(self.release or {})
+            if str(self.in_release) == "True" and self.action == "deploy"
+            else {},
+            undoes={name: str(undo[name]) for name in ("change_set", "run_id")} if undo else {},
         )
         digest = settings.put_change_set(change_set)
         settings.ledger(f"{self.environment}/{self.cloud}").append(
@@ -108,6 +136,14 @@ class ChangeSetOperator(BaseOperator):
         needed = votes_needed(change_set)
         change_sets = {self.cloud: digest}
         _instance(context).xcom_push(key="change_sets", value=change_sets)
+        if undo:
+            decisions = release_decisions(context, change_set, undo)
+            if not (reason := settings.uncovered_undo(change_set, decisions, _run(context))):
+                self.log.info("This way back was approved with the release")
+                return []
+            self.log.warning(
+                "The approval of the release does not cover this, so people are asked: %s", reason
+            )
         return questions(change_sets, needed if str(self.ask) == "True" else 0)
 
     def _tested(self) -> tuple[Mapping[str, Any], ...]:
@@ -133,6 +169,7 @@ class RecordOperator(BaseOperator):
     :param environment: the environment (templated)
     :param change_set: digest of what was applied (templated)
     :param tasks: address -> the tasks of this run that may apply the component, the one that counts most last
+    :param notify: whom to tell of it where no other run does, see :func:`triplane.notify.send.notify`
     :param platform: name of the platform; without it no events are emitted
     :param decisions: the signed decisions that allowed this (templated)
     """
@@ -146,6 +183,7 @@ class RecordOperator(BaseOperator):
         environment: str,
         change_set: Any,
         tasks: Mapping[str, Sequence[str]],
+        notify: Sequence[Mapping[str, Any]] = (),
         platform: str = "",
         decisions: Any = (),
         **kwargs: Any,
@@ -153,6 +191,7 @@ class RecordOperator(BaseOperator):
         if platform:
             kwargs["outlets"] = [AssetAlias(assets.deployments_alias(platform, cloud))]
         super().__init__(**kwargs)
+        self.notify = notify
         self.platform = platform
         self.decisions = decisions
         self.cloud = cloud
@@ -177,7 +216,18 @@ class RecordOperator(BaseOperator):
         deployed.record(settings.artifact_store(), change_set, results, _run(context).run_id)
         if self.platform:
             self._emit(context, change_set, results)
+        if self.notify:
+            self._tell(context, results)
         return results
+
+    def _tell(self, context: Context, results: Sequence[Mapping[str, Any]]) -> None:
+        from triplane.core.change import Result
+        from triplane.rollout import report, telling
+
+        if telling.alone(context):
+            found = [Result.from_json(result) for result in results]
+            rows = [report.row(self.cloud, result.address, "success", result) for result in found]
+            telling.tell(context, self.notify, rows, [])
 
     def _emit(self, context: Context, change_set: ChangeSet, results: Sequence[Mapping[str, Any]]) -> None:
         events: Any = context["outlet_events"]

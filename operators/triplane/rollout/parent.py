@@ -1,130 +1,20 @@
-"""The parent's tasks: start one run per cloud, collect what they planned, report what became of them."""
+"""The parent's tasks around its children: collect what they planned, report what became of them."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator, DagRunState
-from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException
 
 from triplane import settings
 from triplane.rollout.operators import questions
+from triplane.rollout.runs import ENDED_WELL, run_state
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
-
-ENDED_WELL = "success"
-ENDED_BADLY = "failed"
-
-
-def run_state(context: Context, dag_id: str, run_id: str) -> str | None:
-    """``queued``, ``running``, ``success`` or ``failed``; None if there is no such run."""
-    instance: Any = context["task_instance"]
-    if not instance.get_dr_count(dag_id=dag_id, run_ids=[run_id]):
-        return None
-    return str(DagRunState(instance.get_dagrun_state(dag_id=dag_id, run_id=run_id)).value)
-
-
-class ChildRunOperator(BaseOperator):
-    """Start one run of another DAG and wait for it without holding a worker slot.
-
-    The run id is given, so that a retry or a clear of this task finds the run it started before: it waits
-    on for a running one, takes the result of a finished one, and starts a failed one again (its tasks find
-    what they have done already). A second run is never started.
-
-    :param child_dag_id: the DAG to run
-    :param child_run_id: the run's id (templated)
-    :param conf: its configuration (templated)
-    :param skip: true skips this task (templated)
-    :param wait_limit: how long to wait for its end
-    :param poll_interval: seconds between looks at its state
-    """
-
-    template_fields: Sequence[str] = ("child_run_id", "conf", "skip")
-    template_fields_renderers = {"conf": "json"}
-    ui_color = "#d9e8ff"
-
-    def __init__(
-        self,
-        *,
-        child_dag_id: str,
-        child_run_id: str,
-        conf: Any,
-        skip: str | bool = False,
-        wait_limit: timedelta = timedelta(hours=12),
-        poll_interval: int = 2,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(**kwargs)
-        self.child_dag_id = child_dag_id
-        self.child_run_id = child_run_id
-        self.conf = conf
-        self.skip = skip
-        self.wait_limit = wait_limit
-        self.poll_interval = poll_interval
-
-    def execute(self, context: Context) -> dict[str, str]:
-        """Start or find the child run; parks until it ends."""
-        if str(self.skip) == "True":
-            raise AirflowSkipException("only a plan was asked for, or this cloud is held back")
-        state = self._state(context)
-        if state == ENDED_WELL:
-            self.log.info("%s %s has ended well already", self.child_dag_id, self.child_run_id)
-            return self._result()
-        if state in (None, ENDED_BADLY):
-            self._start(again=state is not None)
-        self.log.info("Waiting for %s %s", self.child_dag_id, self.child_run_id)
-        return self._wait()
-
-    def execute_complete(self, context: Context, event: Any = None) -> dict[str, str]:
-        """The child has ended."""
-        state = self._state(context)
-        if state != ENDED_WELL:
-            raise AirflowFailException(
-                f"{self.child_dag_id} {self.child_run_id} ended {state}; see its failed task, mend the cause, "
-                "then clear this task to run this cloud alone again"
-            )
-        return self._result()
-
-    def _state(self, context: Context) -> str | None:
-        return run_state(context, self.child_dag_id, self.child_run_id)
-
-    def _start(self, *, again: bool) -> None:
-        from airflow.sdk.exceptions import ErrorType
-        from airflow.sdk.execution_time.comms import ErrorResponse, TriggerDagRun
-        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
-
-        self.log.info("Starting %s %s%s", self.child_dag_id, self.child_run_id, " again" if again else "")
-        answer: Any = SUPERVISOR_COMMS.send(
-            TriggerDagRun(
-                dag_id=self.child_dag_id, run_id=self.child_run_id, conf=self.conf, reset_dag_run=again
-            )
-        )
-        if isinstance(answer, ErrorResponse) and answer.error != ErrorType.DAGRUN_ALREADY_EXISTS:
-            raise AirflowException(
-                f"{self.child_dag_id} cannot be started ({answer.error.value}): is its DAG there and not paused?"
-            )
-
-    def _wait(self) -> NoReturn:
-        from airflow.providers.standard.triggers.external_task import DagStateTrigger
-
-        self.defer(
-            trigger=DagStateTrigger(
-                dag_id=self.child_dag_id,
-                states=[ENDED_WELL, ENDED_BADLY],  # type: ignore[list-item]
-                run_ids=[self.child_run_id],
-                poll_interval=self.poll_interval,
-            ),
-            method_name="execute_complete",
-            timeout=self.wait_limit,
-        )
-        raise AssertionError("defer never returns")
-
-    def _result(self) -> dict[str, str]:
-        return {"dag_id": self.child_dag_id, "run_id": self.child_run_id}
 
 
 class CollectOperator(BaseOperator):
@@ -177,9 +67,11 @@ class ReportOperator(BaseOperator):
     """Say what became of every component in every cloud; fails if any cloud failed.
 
     :param clouds: cloud -> ``{"dag_id": ..., "plan_run_id": ..., "run_id": ..., "tasks": {address: [task_id]}}``,
-        its planning and its applying run, and the tasks that may apply a component, in order (templated)
+        its planning and its applying run, and the tasks that may apply a component, in order (templated);
+        ``settle_run_id`` is the run that rolled it back, where one did
     :param planned_only: true if nothing was to be applied (templated)
     :param held: cloud -> why it was held back, or its JSON (templated)
+    :param notify: whom to tell how it ended, see :func:`triplane.notify.send.notify`
     """
 
     template_fields: Sequence[str] = ("clouds", "planned_only", "held")
@@ -190,9 +82,11 @@ class ReportOperator(BaseOperator):
         clouds: Mapping[str, Any],
         planned_only: str | bool = False,
         held: Any = None,
+        notify: Sequence[Mapping[str, Any]] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.notify = notify
         self.planned_only = planned_only
         self.clouds = clouds
         self.held = held
@@ -200,26 +94,43 @@ class ReportOperator(BaseOperator):
     def execute(self, context: Context) -> list[dict[str, Any]]:
         """Collect states and results, show them, fail loudly where something failed."""
         from triplane.rollout import report
+        from triplane.rollout.telling import tell
 
         if str(self.planned_only) == "True":
             return self._planned(context)
-        held = self._held()
-        rows = [
-            row
-            for cloud, child in self.clouds.items()
-            for row in (
-                report.held(cloud, child["tasks"]) if cloud in held else self._rows(context, cloud, child)
-            )
-        ]
+        held, settled = self._held(), self._settled(context)
+        rows: list[dict[str, Any]] = []
+        for cloud, child in self.clouds.items():
+            if cloud in held:
+                rows += report.held(cloud, child["tasks"])
+            elif settled.get("clouds", {}).get(cloud, {}).get("state") in ("rolled_back", "failed"):
+                rows += self._back(context, cloud, child)
+            else:
+                rows += self._rows(context, cloud, child)
         for line in report.table(rows):
             self.log.info("%s", line)
         for cloud, why in held.items():
             self.log.warning("%s is %s; start a new run to ask about it again", cloud, why)
         instance: Any = context["task_instance"]
         instance.xcom_push(key="rows", value=rows)
-        if problems := report.problems(rows) or self._unfinished(context):
+        said = [settled["text"]] if settled.get("clouds") else []
+        problems = [*said, *report.problems(rows)] or self._unfinished(context)
+        tell(context, self.notify, rows, problems)
+        if problems:
             raise AirflowFailException("; ".join(problems))
         return rows
+
+    def _settled(self, context: Context) -> dict[str, Any]:
+        """What the release came to; empty where the parent settles nothing."""
+        instance: Any = context["task_instance"]
+        return instance.xcom_pull(task_ids="settle", key="outcome") or {}
+
+    def _back(self, context: Context, cloud: str, child: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The rows of a cloud that was rolled back: with the versions that serve now."""
+        from triplane.rollout import report
+
+        rows = self._rows(context, cloud, {**child, "run_id": child["settle_run_id"]})
+        return [{**row, "state": "rolled_back"} if row["state"] in report.FINISHED else row for row in rows]
 
     def _unfinished(self, context: Context) -> list[str]:
         """Runs that did not end well although their components are as approved."""

@@ -11,12 +11,10 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from triplane import settings
 from triplane.core.errors import InputError, TerminalError, TriplaneError
-from triplane.core.references import references, resolve
+from triplane.core.references import holds_secret, resolve
 
 if TYPE_CHECKING:
     from triplane.core.change import ComponentChange
-
-SECRETS = ("variable.", "connection.")
 
 
 def resolved(values: Mapping[str, Any], lookup: Callable[[str], Any], *, strict: bool) -> dict[str, Any]:
@@ -30,7 +28,7 @@ def resolved(values: Mapping[str, Any], lookup: Callable[[str], Any], *, strict:
         try:
             found[key] = resolve(value, lookup)
         except InputError:
-            if strict or any(name.startswith(SECRETS) for name in references(value)):
+            if strict or holds_secret(value):
                 raise
             found[key] = UNKNOWN
     return found

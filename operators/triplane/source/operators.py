@@ -17,6 +17,8 @@ from triplane.core.errors import InputError, TerminalError
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from triplane.core.history import Version
+
 
 class FreezeOperator(BaseOperator):
     """Freeze the platform's source at a revision, and return ``{source, spec, revision, asked, images,
@@ -34,10 +36,12 @@ class FreezeOperator(BaseOperator):
     :param frozen: what another run's task returned, or its JSON: taken instead of ``revision`` if given (templated)
     :param rollback_of: ``<environment>/<cloud>``, or several: go back to what was good there before what is
         there now, instead of ``revision`` (templated)
+    :param to: with ``rollback_of``: go back to this version, which must have been good there: a commit, a tag or
+        branch, or the run that deployed it (templated)
     :param skip: true skips this task and with it all planning (templated)
     """
 
-    template_fields: Sequence[str] = ("revision", "frozen", "rollback_of", "skip")
+    template_fields: Sequence[str] = ("revision", "frozen", "rollback_of", "to", "skip")
 
     def __init__(
         self,
@@ -48,6 +52,7 @@ class FreezeOperator(BaseOperator):
         revision: str = "HEAD",
         frozen: Any = None,
         rollback_of: Any = None,
+        to: str = "",
         skip: str | bool = False,
         **kwargs: Any,
     ) -> None:
@@ -58,6 +63,7 @@ class FreezeOperator(BaseOperator):
         self.revision = revision
         self.frozen = frozen
         self.rollback_of = rollback_of
+        self.to = to
         self.skip = skip
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -85,25 +91,41 @@ class FreezeOperator(BaseOperator):
         return {**plain, **{name: value.get(name) or {} for name in ("images", "tests")}}
 
     def _previous(self) -> dict[str, Any] | None:
-        """The last good source, of which every scope that is rolled back must have the same."""
-        from triplane.core.history import previous
-
+        """The good source to go back to, of which every scope that is rolled back must have the same."""
         scopes = self.rollback_of.split() if isinstance(self.rollback_of, str) else self.rollback_of
         if not scopes:
+            if self.to:
+                raise InputError(
+                    f"`to` ({self.to}) belongs to the action rollback; deploy a revision with `revision`"
+                )
             return None
-        found = {scope: previous(settings.ledger(scope).entries(), scope) for scope in scopes}
+        found = {scope: self._version(scope) for scope in scopes}
         versions = {(version.source, version.revision) for version in found.values()}
         if len(versions) > 1:
             each = ", ".join(f"{scope}: {version.revision}" for scope, version in found.items())
             raise InputError(
-                f"not all go back to the same revision ({each}); roll back each cloud by itself, or deploy the "
-                "revision that all shall have"
+                f"not all go back to the same revision ({each}); name the one that all shall have with `to`, roll back "
+                "each cloud by itself, or deploy a revision"
             )
-        source, revision = versions.pop()
-        images: dict[str, str] = {}
-        for version in found.values():
-            images |= settings.get_change_set(version.change_set).images
-        return {"source": source, "revision": revision, "asked": revision, "images": images, "tests": {}}
+        return settings.frozen_version(list(found.values()))
+
+    def _version(self, scope: str) -> Version:
+        from triplane.core.git import commit
+        from triplane.core.history import named, previous
+
+        entries = settings.ledger(scope).entries()
+        if not self.to:
+            return previous(entries, scope)
+        try:
+            return named(entries, scope, self.to)
+        except InputError:
+            try:
+                resolved = commit(Path(self.folder), self.to)
+            except TerminalError:
+                resolved = self.to
+            if resolved == self.to:
+                raise
+            return named(entries, scope, resolved)
 
     def _freeze(self) -> dict[str, Any]:
         from triplane.source.freeze import freeze

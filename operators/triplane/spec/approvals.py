@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time, timedelta
+from itertools import combinations
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
@@ -38,10 +40,9 @@ def _days(value: Any) -> Any:
 
 def _time(value: Any) -> Any:
     """``"09:00"``; YAML reads 9:00 without quotes as a number of seconds or minutes."""
-    try:
-        return time.fromisoformat(value)
-    except (TypeError, ValueError):
-        raise ValueError(f'{value!r} is not a time of the day: write it in quotes, such as "09:00"') from None
+    if not isinstance(value, str) or not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", value):
+        raise ValueError(f'{value!r} is not a time of the day: write it in quotes, such as "09:00"')
+    return time.fromisoformat(value)
 
 
 Zone = Annotated[str, BeforeValidator(_zone)]
@@ -69,7 +70,28 @@ class DeploymentFreeze(Value):
     def _in_order(self) -> Self:
         if self.last < self.first:
             raise ValueError("a freeze ends on the day it begins, or later")
+        if self.last.year == date.max.year:
+            raise ValueError("a freeze ends before the year 9999")
         return self
+
+
+def _among(users: Sequence[str], may: set[str]) -> set[str]:
+    return set(users) & may if may else set(users)
+
+
+def _fewest(groups: Sequence[set[str]]) -> int:
+    """How few people are enough to have somebody of each group; 0 if nobody is in one of them."""
+    everybody: set[str] = set().union(*groups)
+    roles = {frozenset(number for number, users in enumerate(groups) if user in users) for user in everybody}
+    return next(
+        (
+            size
+            for size in range(1, len(groups) + 1)
+            for some in combinations(roles, size)
+            if len(frozenset().union(*some)) == len(groups)
+        ),
+        0,
+    )
 
 
 class Approval(Value):
@@ -115,6 +137,13 @@ class Approval(Value):
                     yield f"a change of {risk} risk needs somebody of {name}, but none of them is among the approvers"
             if not getattr(self, risk) and names:
                 yield f"a change of {risk} risk asks nobody ({risk}: 0), and needs somebody of {', '.join(names)}"
+            elif (least := _fewest([_among(groups.get(name, ()), may) for name in names])) > getattr(
+                self, risk
+            ):
+                yield (
+                    f"a change of {risk} risk asks {getattr(self, risk)} people, but it takes {least} to have "
+                    f"somebody of each of {', '.join(names)}"
+                )
 
     def people(self, groups: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
         """The users that may decide, with groups replaced by their members."""

@@ -14,10 +14,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from triplane.core.references import references
+from triplane.spec import secret_checks
 from triplane.spec.approvals import Approval
 from triplane.spec.document import Document, Location, Problem
 from triplane.spec.graph import cycle, upstream
 from triplane.spec.model import CLOUDS
+from triplane.spec.notify import template_problem
 
 _FIXED = (
     "connection",
@@ -53,7 +55,7 @@ class _Replaced(Enum):
 
 def check(document: Document, source: Path | None) -> list[Problem]:
     """Every problem beyond the schema; without ``source`` the files are not looked at."""
-    return list(_Checks(document, source).all())
+    return [*_Checks(document, source).all(), *secret_checks.problems(document)]
 
 
 class _Checks:
@@ -69,6 +71,7 @@ class _Checks:
                 yield from self.events(cloud)
                 yield from self.required(cloud)
         yield from self.approvals()
+        yield from self.notify()
         yield from self.builders()
         yield from self.signing()
         yield from self.tests()
@@ -162,6 +165,18 @@ class _Checks:
                 continue
             for text in approval.problems(groups):
                 yield self.document.problem(place, text, on_key=True)
+
+    def notify(self) -> Iterator[Problem]:
+        """Environments that are not there, and templates that could not be rendered."""
+        for name, route in self.get("notify").items():
+            for index, environment in enumerate(_names(route, "environments")):
+                if environment not in self.get("environments"):
+                    place = ("notify", name, "environments", index)
+                    yield self._unknown(place, "environment", environment, self.get("environments"))
+            if isinstance(template := _mapping(route).get("template"), str) and (
+                text := template_problem(template)
+            ):
+                yield self.document.problem(("notify", name, "template"), text)
 
     def signing(self) -> Iterator[Problem]:
         """Secrets that are not there."""
@@ -343,6 +358,8 @@ def _replaced(location: Location) -> _Replaced | None:
             ("environments", _, "variables", *_)
             | ("secrets" | "signing", *_)
             | ("clouds", _, "charts" | "manifests", _, "namespace")
+            | ("notify", _, "slack" | "teams" | "email" | "webhook" | "sns" | "pubsub" | "event_grid", *_)
+            | ("source", *_)
         ):
             return _Replaced.NONE
         case ("clouds", _, "charts", _, "repository" | "chart" | "version" | "connection"):

@@ -8,11 +8,15 @@ from pydantic import Field, model_validator
 
 from triplane.spec.approvals import Approval, DeploymentFreeze, DeploymentWindow
 from triplane.spec.drift import Drift, DriftPolicy
+from triplane.spec.forge import Source
 from triplane.spec.functions import AwsFunction, AzureFunction, GcpFunction
 from triplane.spec.graph import order, waves
 from triplane.spec.images import Image, Signing
 from triplane.spec.manifests import Manifests
+from triplane.spec.notify import Notification
+from triplane.spec.release import EnvironmentRelease, Release
 from triplane.spec.schedules import AwsSchedule, AzureSchedule, GcpSchedule
+from triplane.spec.secrets import Secret
 from triplane.spec.streams import AwsStream, AzureStream, GcpStream
 from triplane.spec.values import (
     AirflowName,
@@ -36,26 +40,12 @@ class Environment(Value):
 
     variables: dict[str, Any] = {}
     approval: Annotated[Approval, Field(default_factory=Approval)]
+    release: EnvironmentRelease | None = None
+    """Instead of what the platform says; the order is the platform's."""
     windows: Annotated[tuple[DeploymentWindow, ...], Field(strict=False)] = ()
     """When it may be changed; at any time where there is none."""
     freezes: Annotated[tuple[DeploymentFreeze, ...], Field(strict=False)] = ()
     drift: Annotated[DriftPolicy, Field(default_factory=DriftPolicy)]
-
-
-class Secret(Value):
-    """Where a secret is kept: one of an Airflow Variable and the password of a connection.
-
-    Both may come from a secrets backend behind Airflow.
-    """
-
-    variable: AirflowName | None = None
-    connection: AirflowName | None = None
-
-    @model_validator(mode="after")
-    def _one_place(self) -> Self:
-        if (self.variable is None) == (self.connection is None):
-            raise ValueError("a secret needs exactly one of 'variable' and 'connection'")
-        return self
 
 
 class Tests(Value):
@@ -291,8 +281,13 @@ class Platform(Value):
     signing: Signing | None = None
     tests: dict[Name, Tests] = {}
     terraform: Annotated[Terraform, Field(default_factory=Terraform)]
+    release: Annotated[Release, Field(default_factory=Release)]
     policies: SourcePath | None = None
     """A folder of Rego policies that every Terraform plan has to pass."""
+    notify: dict[Name, Notification] = {}
+    """Who is told what, by the names of routes."""
+    source: Source | None = None
+    """Where commits get a status, and pull requests a comment."""
     clouds: Clouds
 
     def cloud(self, name: str) -> AnyCloud:
@@ -303,6 +298,30 @@ class Platform(Value):
         """The clouds in use, always in the order aws, gcp, azure."""
         named = ((name, getattr(self.clouds, name)) for name in CLOUDS)
         return {name: cloud for name, cloud in named if cloud}
+
+    def release_of(self, environment: str) -> EnvironmentRelease:
+        """What a release means in an environment."""
+        return self.environments[environment].release or self.release
+
+    def release_stages(self) -> tuple[tuple[str, ...], ...]:
+        """The clouds in use, stage by stage."""
+        return self.release.stages(tuple(self.used_clouds()))
+
+    @model_validator(mode="after")
+    def _every_cloud_has_its_stage(self) -> Self:
+        used = set(self.used_clouds())
+        ordered = [cloud for stage in self.release_stages() for cloud in stage]
+        if len(ordered) != len(set(ordered)) or set(ordered) != used:
+            raise ValueError(
+                f"'release.order' must name each cloud in use once ({', '.join(sorted(used))}), "
+                f"and names {', '.join(ordered)}"
+            )
+        for name in self.environments:
+            if (self.release_of(name).quorum or 0) > len(used):
+                raise ValueError(
+                    f"{name}: the quorum is larger than the number of clouds in use, {len(used)}"
+                )
+        return self
 
     def addresses(self, cloud: str | None = None) -> tuple[str, ...]:
         """``aws/stack/network`` and so on of one cloud or of all, in the order they are deployed."""

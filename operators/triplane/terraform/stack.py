@@ -13,7 +13,6 @@ from triplane.core.change import Action, ComponentChange, Risk
 from triplane.core.digest import digest, digest_tree
 from triplane.core.errors import RefusedError
 from triplane.core.process import private_dir, write_private
-from triplane.core.references import references
 from triplane.core.store import ArtifactStore
 from triplane.terraform import risk as risks
 from triplane.terraform import workspace
@@ -23,8 +22,6 @@ from triplane.terraform.drift import refreshed
 from triplane.terraform.plan import Plan, State, parse_plan, planned_state
 from triplane.terraform.policy import Verdict, evaluate
 from triplane.terraform.warm import slot
-
-SECRET_KINDS = ("variable.", "connection.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,11 +171,6 @@ class Source:
                 "`state` to its cloud in the platform spec"
             )
         workspace.keep_state_in(directory, self.root / self.stack)
-
-
-def is_secret(value: Any) -> bool:
-    """Whether a variable's value, as written, refers to an Airflow Variable or connection."""
-    return any(name.startswith(SECRET_KINDS) for name in references(value))
 
 
 def check_binds(change: ComponentChange, found: Mapping[str, str | int]) -> None:

@@ -13,6 +13,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from triplane import settings
 from triplane.core.errors import InputError, TerminalError, ToolTimeout, TriplaneError
 from triplane.core.references import resolve
+from triplane.secrets.references import lookup as lookup_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -157,7 +158,7 @@ class TestOperator(BaseOperator):
         from triplane.testing.junit import Summary, summarise
         from triplane.testing.runner import Request
 
-        resolved = resolve(self.environment, settings.lookup(self.scope))
+        resolved = resolve(self.environment, lookup_in(self.scope))
         request = Request(
             name=self.name,
             commands=tuple(self.commands),
@@ -208,5 +209,5 @@ class TestOperator(BaseOperator):
     def _kubeconfig(self) -> Any:
         from triplane.clouds.kubeconfig import kubeconfig
 
-        where = resolve(self.cluster, settings.lookup(self.scope))
+        where = resolve(self.cluster, lookup_in(self.scope))
         return kubeconfig(**where)

@@ -30,24 +30,57 @@ ENVIRONMENTS = {
     "small": {"approval": {"low": 1, "medium": 1, "high": 1, "critical": 1}},
     "guarded": {"approval": {"low": 2, "medium": 2, "high": 2, "critical": 2, "approvers": ["bob", "carol"]}},
     "unasked": {"approval": {"low": 0, "medium": 0}},
+    "asked": {"approval": {"reason_from": "low"}},
+    "vetoed": {
+        "approval": {
+            "low": 2,
+            "approvers": ["leads"],
+            "required": {"low": ["security"]},
+            "reason_from": "low",
+        }
+    },
+    "frozen": {"freezes": [{"from": "2020-01-01", "to": "2098-12-31", "reason": "it is retired"}]},
+    "hasty": {"approval": {"expires": "90s", "remind": "2s"}},
+    "lenient": {},
+    "strict": {"release": {"policy": "all_or_nothing"}},
+    "newest": {"release": {"supersede": True}},
     "drifting": {
         "approval": {"low": 1, "medium": 1, "high": 1, "critical": 1},
         "drift": {"schedule": "0 6 1 1 *", "alarm_after": 2, "on_drift": ["deploy"]},
     },
 }
-"""Of the small platform: one that asks anybody, one that asks two of two people, one that asks nobody, and one whose
-drift is looked for and repaired."""
+"""Of the small platform. The first three ask anybody, two of two people, and nobody; the others are of test_approvals."""
+GROUPS = {"leads": ["bob", "carol"], "security": ["carol"]}
+
+
+TOLD = {"told": {}, "told_alone": {"approval": {"low": 0, "medium": 0}}}
+NOTIFY: dict[str, Any] = {
+    "hook": {"webhook": {"connection": "told_hook"}},
+    "mail": {
+        "email": {"connection": "told_mail", "to": ["ops@example.com"]},
+        "events": ["approval_needed", "deployed"],
+        "environments": ["told"],
+    },
+}
+SOURCE = {"github": {"repository": "acme/shop", "connection": "told_forge"}}
+"""Of a second small platform, which tells people and GitHub of what it does."""
 
 
 class Installation:
     """A running Airflow with the example and a small platform, and what people do with them."""
 
     def __init__(
-        self, airflow: LocalAirflow, platform: PlatformCopy, small: SmallPlatform, sandbox: Sandbox
+        self,
+        airflow: LocalAirflow,
+        platform: PlatformCopy,
+        small: SmallPlatform,
+        told: SmallPlatform,
+        sandbox: Sandbox,
     ) -> None:
         self.airflow = airflow
         self.platform = platform
         self.small = small
+        self.told = told
         self.spec = platform.spec.read_text()
         self.sandbox = sandbox
         self.alice: AirflowApi = airflow.api("alice")
@@ -118,7 +151,8 @@ def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
     platform = PlatformCopy(home / "platform")
     platform.add_chart_secret("streaming_chart_secret")
     platform.commit("The platform as it is")
-    small = SmallPlatform(home / "small" / "platform", ENVIRONMENTS)
+    small = SmallPlatform(home / "small" / "platform", ENVIRONMENTS, groups=GROUPS)
+    told = SmallPlatform(home / "told" / "platform", TOLD, notify=NOTIFY, source=SOURCE)
     dags = home / "dags"
     for folder in (ROOT / "dags", DAGS):
         shutil.copytree(folder, dags, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
@@ -126,7 +160,12 @@ def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
         home / "airflow",
         dags=dags,
         platform=platform.spec,
-        environ={**sandbox.environ(), **PATIENT, "SMALL_PLATFORM": str(small.spec)},
+        environ={
+            **sandbox.environ(),
+            **PATIENT,
+            "SMALL_PLATFORM": str(small.spec),
+            "TOLD_PLATFORM": str(told.spec),
+        },
         port=sandbox.port("airflow"),
     )
     try:
@@ -134,7 +173,7 @@ def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
         airflow.wait_for_dags(*DAG_IDS, *(f"{PREFIX}{name}" for name in DAG_IDS))
         for key, value in SECRETS.items():
             airflow.api().set_variable(key, value)
-        yield Installation(airflow, platform, small, sandbox)
+        yield Installation(airflow, platform, small, told, sandbox)
     finally:
         airflow.stop()
 

@@ -82,7 +82,7 @@ class SmallPlatform:
         }
         self.spec.write_text(yaml.safe_dump(document, sort_keys=False))
         self._git("init", "--quiet", "--initial-branch=main")
-        self.commit("The platform as it is")
+        self.head = self.commit("The platform as it is")
 
     def set(self, cloud: str, value: str) -> None:
         """Change the cloud's stack in place: a change of medium risk."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import date, time
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
@@ -12,7 +14,9 @@ from hypothesis import strategies as st
 
 from triplane.approval import review
 from triplane.core.approval import Policy
+from triplane.core.calendar import Calendar, Freeze, Window
 from triplane.core.change import ChangeSet, ComponentChange, Risk
+from triplane.core.digest import canonical_json
 
 
 def change_set(cloud: str, *changes: ComponentChange) -> ChangeSet:
@@ -182,3 +186,76 @@ def test_the_digest_covers_every_cloud() -> None:
     aws, gcp = change_set("aws"), change_set("gcp")
     assert review.review_digest([aws]) != review.review_digest([aws, gcp])
     assert review.review_digest([aws, gcp]) == review.review_digest([gcp, aws])
+
+
+def test_the_rules_name_groups_windows_and_emergencies() -> None:
+    calendar = Calendar(
+        (Window((0, 1), time(9), time(16), "UTC"),),
+        (Freeze(date(2026, 12, 20), date(2027, 1, 2), "holidays"),),
+    )
+    policy = Policy(required={"high": {"security": ["dora"]}}, calendar=calendar.to_json())
+    made = replace(change_set("aws", change("aws/stack/network", Risk.HIGH, "- x")), policy=policy.to_json())
+    text = review.body([made], "alice")
+    assert "Somebody of security (dora) must be among them." in text
+    assert "It is applied in the deployment windows: mon, tue 09:00-16:00 UTC." in text
+    assert "Not while frozen from 2026-12-20 to 2027-01-02: holidays." in text
+    urgent = replace(made, emergency="the shop is `down`\nnow")
+    text = review.body([urgent], "alice")
+    assert text.startswith("**EMERGENCY**, at any time: the shop is 'down' now\n\nDeploy revision")
+    assert "2 approval(s) needed" in text
+    assert "windows" not in text
+    assert review.subject([urgent]).startswith("EMERGENCY: shop to prod")
+    assert urgent.digest != made.digest
+
+
+def test_every_line_is_in_the_log_whatever_the_body_shows() -> None:
+    lines = [f"+ resource.thing_{number} {'x' * 300}" for number in range(400)]
+    made = [
+        change_set("aws", change("aws/stack/network", Risk.HIGH, *lines, "-/+ aws_vpc.main")),
+        change_set("gcp"),
+    ]
+    logged = list(review.every_line(made))
+    assert all(any(line in shown for shown in logged) for line in lines)
+    assert logged[2] == "  -/+ aws_vpc.main", "what is urgent comes first"
+    assert sum(line in review.body(made, "alice", "http://log") for line in lines) < len(lines)
+    assert "[Every line of it](http://log)" in review.body(made, "alice", "http://log")
+
+
+@given(
+    found=st.lists(
+        st.builds(
+            change,
+            st.sampled_from(["aws/stack/a", "aws/stack/b", "aws/chart/c"]),
+            st.sampled_from(list(Risk)),
+            st.text(max_size=30),
+            st.sampled_from(["+ a", "- b", "-/+ c"]),
+        ),
+        max_size=5,
+    )
+)
+@settings(max_examples=50, deadline=None)
+def test_the_same_change_sets_are_the_same_text(found: list[ComponentChange]) -> None:
+    made = [change_set("aws", *found), change_set("gcp", *found)]
+    stored = [ChangeSet.from_json(json.loads(canonical_json(item.to_json()))) for item in made]
+    assert review.body(stored, "alice", "l") == review.body(made, "alice", "l")
+    assert review.subject(stored) == review.subject(made)
+    assert list(review.every_line(stored)) == list(review.every_line(made))
+
+
+def test_a_summary_is_short() -> None:
+    made = [change_set("aws", change("aws/stack/network", Risk.HIGH, *["+ x"] * 500)), change_set("gcp")]
+    text = review.summary(made)
+    assert "- AWS: 1 changes, risk high\n- Google Cloud: 0 changes, risk none" in text
+    assert "2 approval(s) needed" in text
+    assert len(text) < 500
+    assert "**EMERGENCY**: it burns" in review.summary([replace(made[0], emergency="it burns")])
+
+
+def test_when_a_release_is_rolled_back_by_itself_is_part_of_what_is_approved() -> None:
+    plain = change_set("aws", change("aws/stack/network", Risk.HIGH))
+    promised = replace(plain, release={"policy": "all_or_nothing"})
+    quorum = replace(plain, release={"policy": "quorum", "quorum": 2})
+    assert "Release" not in review.body([plain], "alice")
+    assert "**Release all_or_nothing**: unless all of the clouds end well" in review.body([promised], "alice")
+    assert "**Release quorum**: unless 2 of the clouds end well" in review.body([quorum], "alice")
+    assert len({plain.digest, promised.digest, quorum.digest}) == 3

@@ -2,56 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
-from cryptography.fernet import Fernet
 
 from triplane import settings
 from triplane.approval import review
 from triplane.approval.sensors import ApprovalSensor
-from triplane.core.approval import Decision, Policy
-from triplane.core.change import ChangeSet, ComponentChange, Risk
+from triplane.core.approval import Decision
+from triplane.core.change import ChangeSet, Risk
 
 KEY = "k" * 40
 NOW = datetime.now(UTC)
 
 
-@pytest.fixture(autouse=True)
-def _configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
-    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
-    monkeypatch.setenv("AIRFLOW__TRIPLANE__SIGNING_KEY", KEY)
-
-
 @pytest.fixture
-def change_set() -> ChangeSet:
-    change = ComponentChange(
-        address="aws/stack/network", action="create", risk=Risk.LOW, summary="1 to add", binds={"plan": "1"}
-    )
-    made = ChangeSet(
-        platform="shop",
-        environment="prod",
-        cloud="aws",
-        asked="main",
-        revision="abc",
-        planned_at="2026-01-01T00:00:00+00:00",
-        source="s",
-        spec="t",
-        policy=Policy(expires=60, approvers=("bob",)).to_json(),
-        changes=(change,),
-    )
-    settings.put_change_set(made)
-    return made
+def change_set(planned: Callable[..., ChangeSet]) -> ChangeSet:
+    return planned(expires=60, approvers=("bob",))
 
 
 CONTEXT: Any = {
     "dag_run": SimpleNamespace(dag_id="deploy", run_id="r1", triggering_user_name="alice"),
-    "task_instance": SimpleNamespace(id="00000000-0000-0000-0000-000000000001"),
+    "task_instance": SimpleNamespace(
+        id="00000000-0000-0000-0000-000000000001", task_id="approval", map_index=0
+    ),
 }
 
 
@@ -97,6 +75,15 @@ def test_it_shows_the_digests_and_parks(change_set: ChangeSet, monkeypatch: pyte
     assert parked.timeout.total_seconds() == 60
 
 
+def test_the_log_has_every_line(
+    change_set: ChangeSet, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "http://airflow")
+    message, _ = ask(change_set, monkeypatch)
+    assert "[Every line of it](http://airflow/dags/deploy/runs/r1/tasks/approval/mapped/0)" in message.body
+    assert "aws/stack/network: create, risk low. 1 to add" in capsys.readouterr().out
+
+
 def test_the_text_of_an_earlier_try_is_refused(
     change_set: ChangeSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,12 +107,44 @@ def test_an_approval_is_signed_and_covers_what_was_shown(change_set: ChangeSet) 
         ({"params_input": None}, "the answer is for no digest"),
         ({"params_input": {"digest": "sha256:0"}}, "the answer is for sha256:0"),
         ({"responded_by_user": {"id": "alice"}}, "asked for this run and may not approve it"),
+        ({"responded_by_user": {"id": 3, "name": "alice"}}, "asked for this run and may not approve it"),
+        ({"responded_by_user": None}, "does not say who gave it: nothing is approved"),
         ({"error": "late", "error_type": "timeout"}, "nobody answered in time"),
     ],
 )
 def test_anything_else_approves_nothing(change_set: ChangeSet, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(AirflowFailException, match=message):
         sensor(change_set).execute_complete(CONTEXT, answer(change_set, **changes))
+
+
+def test_a_cloud_that_is_held_back_is_not_in_what_is_signed(planned: Callable[..., ChangeSet]) -> None:
+    aws, gcp = planned("aws"), planned("gcp")
+    both = ApprovalSensor(task_id="approval", change_sets={"aws": aws.digest, "gcp": gcp.digest}, votes=2)
+    params = {"digest": review.review_digest([aws, gcp]), "hold_gcp": True, "reason": "quota"}
+    decision = Decision.from_json(both.execute_complete(CONTEXT, answer(aws, params_input=params)))
+    assert decision.signed_by([KEY])
+    assert (decision.change_sets, decision.held, decision.votes) == ({"aws": aws.digest}, ("gcp",), 2)
+    assert decision.reason == "quota"
+    with pytest.raises(AirflowFailException, match="bob holds back every cloud: nothing is approved"):
+        both.execute_complete(CONTEXT, answer(aws, params_input={**params, "hold_aws": True}))
+
+
+def test_a_secret_in_a_reason_is_not_signed(change_set: ChangeSet) -> None:
+    settings.register_secret("Pl4nted-secret")
+    params = {"digest": review.review_digest([change_set]), "reason": "the password is Pl4nted-secret"}
+    decision = sensor(change_set).execute_complete(CONTEXT, answer(change_set, params_input=params))
+    assert decision["reason"].startswith("the password is ")
+    assert "Pl4nted" not in str(decision)
+
+
+def test_a_high_risk_needs_a_reason(planned: Callable[..., ChangeSet]) -> None:
+    risky = planned(risk=Risk.HIGH)
+    params = {"digest": review.review_digest([risky]), "reason": " "}
+    with pytest.raises(AirflowFailException, match="clear this task to ask again"):
+        sensor(risky).execute_complete(CONTEXT, answer(risky, params_input=params))
+    params["reason"] = "the old disk is full"
+    decision = sensor(risky).execute_complete(CONTEXT, answer(risky, params_input=params))
+    assert decision["reason"] == "the old disk is full"
 
 
 def test_change_sets_swapped_after_they_were_shown_are_refused(change_set: ChangeSet) -> None:

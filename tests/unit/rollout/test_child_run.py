@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk import DagRunState
-from airflow.sdk.exceptions import AirflowException, AirflowSkipException, TaskDeferred
+from airflow.sdk.exceptions import (
+    AirflowFailException,
+    AirflowRuntimeError,
+    AirflowSkipException,
+    ErrorType,
+    TaskDeferred,
+)
+from airflow.sdk.execution_time.comms import ErrorResponse
 
-from triplane.rollout.parent import ChildRunOperator
+from triplane.rollout.children import ChildRunOperator
 
 
 class Children:
@@ -18,6 +26,10 @@ class Children:
     def __init__(self, **states: str) -> None:
         self.states = states
         self.started: list[Any] = []
+        self.paused = False
+
+    def get_dag(self, dag_id: str) -> Any:
+        return SimpleNamespace(is_paused=self.paused)
 
     def get_dr_count(self, dag_id: str, run_ids: list[str]) -> int:
         return sum(run_id in self.states for run_id in run_ids)
@@ -54,7 +66,7 @@ def test_it_starts_one_run_and_parks(run: Any) -> None:
         run(children)
     (message,) = children.started
     assert (message.dag_id, message.run_id, message.reset_dag_run) == ("deploy_aws", "r1_aws_apply", False)
-    assert parked.value.timeout is not None
+    assert parked.value.trigger.until > time.time() + 11 * 3600  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("state", ["queued", "running"])
@@ -79,10 +91,81 @@ def test_a_failed_run_is_started_again_under_its_own_id(run: Any) -> None:
     assert (message.run_id, message.reset_dag_run) == ("r1_aws_apply", True)
 
 
-def test_a_child_that_failed_fails_the_task_and_says_what_to_do(run: Any) -> None:
-    operator = ChildRunOperator(task_id="aws", child_dag_id="deploy_aws", child_run_id="x", conf={})
-    with pytest.raises(AirflowException, match="clear this task to run this cloud alone again"):
-        operator.execute_complete({"task_instance": Children(x="failed")})  # type: ignore[typeddict-item]
+def resume(children: Any, state: str = "ended", until: float = 9e9) -> Any:
+    operator = ChildRunOperator(
+        task_id="aws", child_dag_id="deploy_aws", child_run_id="x", conf={}, wait_limit=60.0
+    )
+    return operator.execute_complete({"task_instance": children}, {"state": state, "until": until})  # type: ignore[typeddict-item]
+
+
+def test_a_child_that_failed_fails_the_task_and_says_what_to_do() -> None:
+    with pytest.raises(AirflowFailException, match="clear this task to run this cloud alone again"):
+        resume(Children(x="failed"))
+
+
+def test_a_child_that_was_deleted_is_told_from_one_that_failed() -> None:
+    with pytest.raises(AirflowFailException, match="x was deleted; clear this task to start it again"):
+        resume(Children())
+
+
+@pytest.mark.parametrize("state", ["queued", "running"])
+def test_a_child_that_a_person_has_cleared_meanwhile_is_waited_for_on(state: str) -> None:
+    with pytest.raises(TaskDeferred) as parked:
+        resume(Children(x=state), until=123.0)
+    assert parked.value.trigger.until == 123.0, "the limit is that of the first wait"  # type: ignore[attr-defined]
+
+
+def test_a_limit_that_is_over_ends_the_wait_for_good_and_says_what_the_child_does() -> None:
+    with pytest.raises(
+        AirflowFailException,
+        match=r"did not end within 60 s .*What it applies now ends, and it begins nothing else",
+    ):
+        resume(Children(x="running"), "limit")
+
+
+def test_a_child_that_ended_just_at_the_limit_has_ended_well() -> None:
+    assert resume(Children(x="success"), "limit") == {"dag_id": "deploy_aws", "run_id": "x"}
+
+
+def test_a_paused_dag_is_reported_before_anything_is_started(run: Any) -> None:
+    children = Children()
+    children.paused = True
+    with pytest.raises(AirflowFailException, match="airflow dags unpause deploy_aws"):
+        run(children)
+    assert children.started == []
+
+
+def test_a_dag_that_is_paused_later_is_reported_while_it_is_waited_for() -> None:
+    children = Children(x="running")
+    children.paused = True
+    with pytest.raises(AirflowFailException, match="deploy_aws is paused"):
+        resume(children, "look")
+
+
+def test_a_missing_dag_is_reported(run: Any) -> None:
+    children = Children()
+
+    def missing(dag_id: str) -> Any:
+        raise AirflowRuntimeError(
+            ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 404})
+        )
+
+    children.get_dag = missing  # type: ignore[method-assign]
+    with pytest.raises(AirflowFailException, match="there is no DAG deploy_aws"):
+        run(children)
+
+
+def test_an_api_server_that_fails_is_not_taken_for_a_missing_dag(run: Any) -> None:
+    children = Children()
+
+    def broken(dag_id: str) -> Any:
+        raise AirflowRuntimeError(
+            ErrorResponse(error=ErrorType.API_SERVER_ERROR, detail={"status_code": 503})
+        )
+
+    children.get_dag = broken  # type: ignore[method-assign]
+    with pytest.raises(AirflowRuntimeError):
+        run(children)
 
 
 def test_planning_only_starts_nothing(run: Any) -> None:

@@ -160,12 +160,16 @@ clouds:
     "secret without place": (
         "{variable: shop_password}",
         "{}",
-        ["7:13: password: a secret needs exactly one of 'variable' and 'connection'"],
+        [
+            "7:13: password: a secret needs exactly one of 'variable', 'connection', 'secrets_manager', 'ssm', 'secret_manager', 'key_vault'"
+        ],
     ),
     "secret in two places": (
         "{variable: shop_password}",
         "{variable: shop_password, connection: shop}",
-        ["7:13: password: a secret needs exactly one of 'variable' and 'connection'"],
+        [
+            "7:13: password: a secret needs exactly one of 'variable', 'connection', 'secrets_manager', 'ssm', 'secret_manager', 'key_vault'"
+        ],
     ),
     "secret whose name no reference can hold": (
         "{variable: shop_password}",
@@ -198,6 +202,24 @@ clouds:
         "  prod: {",
         "  prod: {approval: {critical: 0}, ",
         ["5:31: critical: input should be greater than or equal to 1"],
+    ),
+    "unknown group": (
+        "  prod: {",
+        "  prod: {approval: {required: {high: [ledas]}}, ",
+        ["5:39: there is no group 'ledas'"],
+    ),
+    "a window without quotes": (
+        "  prod: {",
+        "  prod: {windows: [{from: 9:00, to: 16:00}], ",
+        [
+            '5:27: from: 540 is not a time of the day: write it in quotes, such as "09:00"',
+            '5:37: to: 960 is not a time of the day: write it in quotes, such as "09:00"',
+        ],
+    ),
+    "a freeze that ends before it begins": (
+        "  prod: {",
+        "  prod: {freezes: [{from: 2026-12-20, to: 2026-12-19, reason: holidays}], ",
+        ["5:20: 0: a freeze ends on the day it begins, or later"],
     ),
     "variable of one environment only": (
         "  prod: {variables: {size: large}}",

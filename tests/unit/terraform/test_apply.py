@@ -8,11 +8,12 @@ import pytest
 
 from triplane.core.errors import InputError, RefusedError, StaleError
 from triplane.core.ledger import Entry, Ledger
+from triplane.core.references import holds_secret
 from triplane.settings import read_change
 from triplane.terraform import attempt as apply
 from triplane.terraform import workspace
 from triplane.terraform.plan import State
-from triplane.terraform.stack import is_secret, variables_digest
+from triplane.terraform.stack import variables_digest
 
 ATTEMPT = apply.Attempt(address="aws/stack/n", key="sha256:1", run="d/1", lineage="l", serial=3)
 BEFORE, AFTER = State(lineage="l", serial=3), State(lineage="l", serial=4)
@@ -143,9 +144,9 @@ def test_only_opentofu_reads_tofu_files(tmp_path: Path, shadowed: str, tofu: str
 
 
 def test_secret_variables() -> None:
-    assert is_secret("${variable.db}")
-    assert is_secret({"a": ["x-${connection.c}"]})
-    assert not is_secret("${network.vpc_id}")
+    assert holds_secret("${variable.db}")
+    assert holds_secret({"a": ["x-${connection.c}"]})
+    assert not holds_secret("${network.vpc_id}")
     assert variables_digest({"a": 1}, destroy=False) != variables_digest({"a": 1}, destroy=True)
 
 

@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from triplane import settings
 from triplane.core.errors import InputError, TerminalError, ToolError, TriplaneError
 from triplane.core.references import resolve
+from triplane.secrets.references import lookup as lookup_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -203,7 +204,7 @@ class HelmOperator(BaseOperator):
     def cluster_name(self) -> str | None:
         """The cluster's name, None if it comes from a stack that has not made it."""
         try:
-            return str(resolve(self.cluster, settings.lookup(self.scope)))
+            return str(resolve(self.cluster, lookup_in(self.scope)))
         except InputError:
             return None
 
@@ -233,7 +234,7 @@ class HelmOperator(BaseOperator):
         from triplane.kubernetes.helm import Helm
 
         options = {"region": self.region, "project": self.project, "resource_group": self.resource_group}
-        cluster = resolve(self.cluster, settings.lookup(self.scope))
+        cluster = resolve(self.cluster, lookup_in(self.scope))
         with kubeconfig(self.cloud, self.conn_id, cluster, **options) as path:
             yield Helm(
                 path,

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowSkipException
 
-from triplane import settings
 from triplane.core.references import resolve
 from triplane.kubernetes.operators.base import airflow_errors
+from triplane.secrets.references import lookup as lookup_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -83,6 +83,6 @@ class ImageParityOperator(BaseOperator):
         from triplane.clouds.kubeconfig import kubeconfig
         from triplane.kubernetes import kubectl
 
-        name = resolve(cluster, settings.lookup(scope))
+        name = resolve(cluster, lookup_in(scope))
         with kubeconfig(cloud, conn_id, name, **options) as path:
             return kubectl.read(path, namespace or self.namespace, self.release, self.kubectl_bin)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from triplane import settings
 from triplane.kubernetes.operators.base import HelmOperator
+from triplane.secrets.references import lookup as lookup_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -60,7 +61,7 @@ class HelmPlanOperator(HelmOperator):
         with self.opened_chart() as chart, self._there() as helm:
             written = self.written(self.images, chart)
             observed = helm.observe(written.release) if helm else Observed()
-            change = plan(self.address, written, observed, settings.lookup(self.scope), settings.redactor())
+            change = plan(self.address, written, observed, lookup_in(self.scope), settings.redactor())
             if helm and observed.serving is not None:
                 change = with_drift(change, self._by_hand(helm, observed.serving.number))
             if not change.changed:
@@ -92,7 +93,7 @@ class HelmPlanOperator(HelmOperator):
         from triplane.kubernetes.plan import check_pinned, with_objects
         from triplane.kubernetes.render import Rendered, render, render_to_approve
 
-        lookup = settings.lookup(self.scope)
+        lookup = lookup_in(self.scope)
         if helm is None or not written.known(lookup):
             line = "! the objects cannot be shown: this deployment makes what the chart needs"
             return replace(change, lines=(*change.lines, line))

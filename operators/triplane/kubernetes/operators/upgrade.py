@@ -14,6 +14,7 @@ from triplane import settings
 from triplane.applying import Applying
 from triplane.core.errors import RefusedError, ToolError
 from triplane.kubernetes.operators.base import HelmOperator, went_back_key
+from triplane.secrets.references import lookup as lookup_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -58,7 +59,7 @@ class HelmUpgradeOperator(Applying, HelmOperator):
     ) -> dict[str, Any]:
         from triplane.kubernetes.deploy import Deployment, Options, Unproven
 
-        wanted = written.wanted(settings.lookup(self.scope))
+        wanted = written.wanted(lookup_in(self.scope))
         with self.opened(self.job(context)) as helm:
             deployment = Deployment(
                 helm=helm,

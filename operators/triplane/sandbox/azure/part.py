@@ -25,7 +25,7 @@ STATE_CONTAINER = "tfstate"
 REGISTRY = "streaming"
 ARM_HOSTS = (
     *("management.azure.com", "login.microsoftonline.com", "login.windows.net"),
-    *("*.azurewebsites.net", "*.azurecontainerapps.io"),
+    *("*.azurewebsites.net", "*.azurecontainerapps.io", "*.vault.azure.net"),
 )
 BLOB_HOSTS = "*.blob.core.windows.net"
 

@@ -28,6 +28,8 @@ from triplane.sandbox.azure.schema import Contract
 from triplane.sandbox.azure.scm import Sites
 from triplane.sandbox.azure.tasks import Tasks
 from triplane.sandbox.azure.tokens import AuthError, Directory, instances
+from triplane.sandbox.azure.vaults import SUFFIX as VAULTS
+from triplane.sandbox.azure.vaults import Vaults
 from triplane.sandbox.azure.world import Settings, World
 
 log = logging.getLogger("azure")
@@ -53,6 +55,7 @@ class Server:
         tasks = Tasks(world, self._directory, runner, gate=settings.gate, blobs=settings.blobs)
         world.settlers.append(tasks.settle)
         self._containers = ContainerApps(world)
+        self._vaults = Vaults(self._directory)
         listers = {
             "microsoft.web/sites/functions": self._sites.functions,
             "microsoft.web/sites/slots/functions": self._sites.functions,
@@ -88,6 +91,8 @@ class Server:
             return await self._sites.scm(host.removesuffix(SCM), request)
         if host.endswith(SITES):
             return await self._sites.serve(host.removesuffix(SITES), request)
+        if host.endswith(VAULTS):
+            return await self._vaults.handle(host.removesuffix(VAULTS), request)
         if host.endswith(CONTAINERS):
             return self._containers.serve(host, request)
         raise ArmError(404, "NotFound", f"The sandbox does not serve {host}.")

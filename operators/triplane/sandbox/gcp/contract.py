@@ -35,6 +35,7 @@ APIS = {
     "logging": ("logging.v2",),
     "pubsub": ("pubsub.v1",),
     "cloudscheduler": ("cloudscheduler.v1",),
+    "secretmanager": ("secretmanager.v1",),
     "storage": ("storage.v1",),
 }
 # What every Google API takes; client libraries send the first two with a ``$``.

@@ -23,6 +23,7 @@ from triplane.sandbox.gcp.pubsub import PubSub
 from triplane.sandbox.gcp.revisions import Revisions
 from triplane.sandbox.gcp.run import Run
 from triplane.sandbox.gcp.scheduler import Scheduler
+from triplane.sandbox.gcp.secret_manager import SecretManager
 from triplane.sandbox.gcp.serving import Answered, Serving
 from triplane.sandbox.gcp.sql import Sql
 from triplane.sandbox.gcp.state import PROJECT, Body, Call, Handler, State
@@ -52,7 +53,8 @@ class Core:
         outgoing = Outgoing(tokens, self.answer)
         callers = (Scheduler(state, outgoing, self._lock), PubSub(state, outgoing, self._lock))
         parts = (run, self.functions, logs, Compute(state), Container(state))
-        for part in (*parts, Accounts(state), Sql(state), Artifacts(state), *callers):
+        own = (Accounts(state), Sql(state), Artifacts(state), SecretManager(state))
+        for part in (*parts, *own, *callers):
             self._handlers |= part.handlers()
 
     def add(self, handlers: Mapping[str, Handler]) -> None:

@@ -77,6 +77,7 @@ class GooglePart:
             "logging",
             "pubsub",
             "cloudscheduler",
+            "secretmanager",
             "compute",
             "sqladmin",
             "iam",

@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator, BaseOperatorLink
 from triplane import settings
 from triplane.core.digest import digest
 from triplane.core.errors import InputError
+from triplane.secrets.references import lookup as lookup_in
 from triplane.serverless.airflow import airflow_errors, resolved
 from triplane.serverless.links import CONSOLE_URL, ConsoleLink
 
@@ -159,7 +160,7 @@ class ServerlessOperator(BaseOperator):
 
     def _cluster(self, *, strict: bool) -> Any:
         written = {"cluster": self.options.get("cluster")}
-        return resolved(written, settings.lookup(self.scope), strict=strict)["cluster"]
+        return resolved(written, lookup_in(self.scope), strict=strict)["cluster"]
 
     def link(self, context: Context) -> None:
         """Let people follow the task to the cloud's console."""
@@ -183,7 +184,7 @@ class ServerlessOperator(BaseOperator):
         artifact = digest(package) if package is not None else image
         if artifact is None:
             raise InputError(f"{self.name}: give `path` or `image`, there is nothing to run")
-        lookup = settings.lookup(self.scope)
+        lookup = lookup_in(self.scope)
         environment = resolved(self.environment, lookup, strict=strict)
         return Desired(
             name=self.name,
@@ -208,7 +209,7 @@ class ServerlessOperator(BaseOperator):
 
         if self.smoke is None:
             return None
-        return Smoke(**resolved(self.smoke, settings.lookup(self.scope), strict=True))
+        return Smoke(**resolved(self.smoke, lookup_in(self.scope), strict=True))
 
     def pause(self, waiting: Waiting, patience: float, **kwargs: Any) -> None:
         """Wait here while ``patience`` (of ``time.monotonic()``) lasts, else let go of the worker and be called again.

@@ -15,7 +15,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from triplane import clouds, settings
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, TerminalError, TriplaneError
-from triplane.core.references import resolve
+from triplane.core.references import holds_secret, resolve
+from triplane.secrets.references import lookup as lookup_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -178,10 +179,8 @@ class TerraformOperator(BaseOperator):
 
     def secret_variables(self) -> dict[str, str]:
         """Variables that hold a secret, resolved and masked from now on."""
-        from triplane.terraform.stack import is_secret
-
-        secret = {name: value for name, value in self.variables.items() if is_secret(value)}
-        values = resolve(secret, settings.lookup(self.scope))
+        secret = {name: value for name, value in self.variables.items() if holds_secret(value)}
+        values = resolve(secret, lookup_in(self.scope))
         return {
             name: settings.register_secret(value if isinstance(value, str) else json.dumps(value))
             for name, value in values.items()
@@ -189,10 +188,8 @@ class TerraformOperator(BaseOperator):
 
     def plain_variables(self) -> dict[str, Any]:
         """All other variables, resolved."""
-        from triplane.terraform.stack import is_secret
-
-        plain = {name: value for name, value in self.variables.items() if not is_secret(value)}
-        return dict(resolve(plain, settings.lookup(self.scope)))
+        plain = {name: value for name, value in self.variables.items() if not holds_secret(value)}
+        return dict(resolve(plain, lookup_in(self.scope)))
 
     def make_plan(self, stack: Stack, *, destroy: bool) -> Planned:
         """Plan, and log the plan, one line per change."""

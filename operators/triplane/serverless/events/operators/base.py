@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator, BaseOperatorLink
 from triplane import settings
 from triplane.core.digest import digest
 from triplane.core.errors import InputError
+from triplane.secrets.references import lookup as lookup_in
 from triplane.serverless.airflow import airflow_errors, resolved
 from triplane.serverless.events.targets import DEFAULT_CONNECTIONS, STREAMS, TARGETS
 from triplane.serverless.links import CONSOLE_URL, ConsoleLink
@@ -117,7 +118,7 @@ class EventSourceOperator(BaseOperator):
 
         options = {key: value for key, value in self.options.items() if value is not None}
         check_options(target, self.name, options)
-        known = resolved(options, settings.lookup(self.scope), strict=strict)
+        known = resolved(options, lookup_in(self.scope), strict=strict)
         return Wanted(
             name=self.name,
             settings=target.settings(self.name, known),

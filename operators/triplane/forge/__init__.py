@@ -1,0 +1,1 @@
+"""Where the source lives: commit statuses and comments at GitHub and GitLab."""

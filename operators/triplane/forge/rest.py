@@ -1,0 +1,200 @@
+"""JSON over HTTP as GitHub and GitLab speak it: pages by ``Link`` headers, and their ways to say "later"."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+from triplane.core.errors import InputError, TerminalError, TransientError
+
+SECONDS = 20.0
+"""For one call."""
+TRIES = 3
+LONGEST_WAIT = 20.0
+"""Seconds that are waited here; a longer wait is the caller's."""
+SECONDARY_WAIT = 60.0
+"""Seconds to wait for GitHub's secondary limit where it does not say how long."""
+PAGES = 100
+"""So many pages are read of a list."""
+_PASSING = frozenset({408, 425, 500, 502, 503, 504})
+
+
+class RateLimited(TransientError):
+    """The service asks for a pause of so many ``seconds``."""
+
+    def __init__(self, message: str, seconds: float) -> None:
+        self.seconds = seconds
+        super().__init__(message)
+
+
+class NotThere(TerminalError):
+    """404: there is no such thing, or the token may not see it."""
+
+
+class Forbidden(InputError):
+    """403: the token may not do this."""
+
+
+class Rejected(TerminalError):
+    """The service does not take what was sent; ``status`` is the answer's."""
+
+    def __init__(self, message: str, status: int) -> None:
+        self.status = status
+        super().__init__(message)
+
+
+class Client:
+    """One service. ``headers`` gives those that authenticate, anew for each call."""
+
+    def __init__(
+        self,
+        base: str,
+        headers: Callable[[], Mapping[str, str]],
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        import requests
+
+        self._session = requests.Session()
+        self._base = base.rstrip("/")
+        self._headers = headers
+        self._sleep = sleep
+        self._clock = clock
+
+    def call(self, verb: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """What the service answers.
+
+        :raises RateLimited: it asks for a pause, longer than :data:`LONGEST_WAIT`
+        :raises TransientError: a retry may help
+        :raises InputError: the token is not accepted, or may not do this
+        :raises NotThere: there is no such thing
+        :raises Rejected: anything else
+        """
+        return _json(self._answer(verb, f"{self._base}{path}", body))
+
+    def pages(self, path: str) -> Iterator[Any]:
+        """The items of a list, page by page, as far as somebody reads."""
+        url = f"{self._base}{path}"
+        for _ in range(PAGES):
+            answer = self._answer("GET", url)
+            yield from _json(answer)
+            following = answer.links.get("next", {}).get("url", "")
+            if not following:
+                return
+            if urlsplit(following)[:2] != urlsplit(self._base)[:2]:
+                raise Rejected(f"{path}: the next page is at another host: {following}", answer.status_code)
+            url = following
+
+    def _answer(self, verb: str, url: str, body: Mapping[str, Any] | None = None) -> Any:
+        doing = f"{verb} {urlsplit(url).path}"
+        for number in range(TRIES):
+            last = number == TRIES - 1
+            try:
+                answer = self._send(doing, verb, url, body)
+            except TransientError:
+                if last or verb == "POST":
+                    raise
+                self._sleep(2.0**number)
+                continue
+            error = self._error(doing, answer)
+            if error is None:
+                return answer
+            wait = _wait(error, verb, number)
+            if last or wait is None:
+                raise error
+            self._sleep(wait)
+        raise AssertionError("the last try returns or raises")
+
+    def _send(self, doing: str, verb: str, url: str, body: Mapping[str, Any] | None) -> Any:
+        import requests
+
+        try:
+            return self._session.request(
+                verb, url, json=body, headers=dict(self._headers()), timeout=SECONDS, allow_redirects=False
+            )
+        except requests.RequestException as error:
+            raise TransientError(f"{doing}: {type(error).__name__}") from error
+
+    def _error(self, doing: str, answer: Any) -> Exception | None:
+        status = answer.status_code
+        if 200 <= status < 300:
+            return None
+        said = _said(answer)
+        message = f"{doing}: {status} {said}"
+        if (pause := self._pause(answer, said)) is not None:
+            return RateLimited(f"{message}; it asks for a pause of {pause:.0f} s", pause)
+        if status in _PASSING:
+            return TransientError(message)
+        if status == 401:
+            return InputError(f"{message}; renew the token in the connection")
+        if status == 403:
+            return Forbidden(f"{message}; the token may not do this: give it the permission")
+        if status == 404:
+            return NotThere(f"{message}; correct the repository, or let the token see it")
+        if 300 <= status < 400:
+            return Rejected(f"{message}; it has moved: correct the repository or the url", status)
+        return Rejected(message, status)
+
+    def _pause(self, answer: Any, said: str) -> float | None:
+        """Seconds to wait if this is about too many requests, else None."""
+        headers = answer.headers
+        limited = answer.status_code == 429 or (
+            answer.status_code == 403
+            and (
+                "Retry-After" in headers
+                or headers.get("X-RateLimit-Remaining") == "0"
+                or "secondary rate limit" in said.lower()
+            )
+        )
+        if not limited:
+            return None
+        if (asked := self._asked(headers.get("Retry-After"))) is not None:
+            return asked
+        reset = headers.get("X-RateLimit-Reset") or headers.get("RateLimit-Reset") or ""
+        if reset.isdigit() and (
+            answer.status_code == 429 or headers.get("X-RateLimit-Remaining", "0") == "0"
+        ):
+            return max(float(reset) - self._clock(), 0.0) + 1
+        return SECONDARY_WAIT
+
+    def _asked(self, value: str | None) -> float | None:
+        """``Retry-After``: seconds, or a date."""
+        if not value:
+            return None
+        if value.isdigit():
+            return float(value)
+        try:
+            until = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        until = until if until.tzinfo else until.replace(tzinfo=UTC)
+        return max((until - datetime.fromtimestamp(self._clock(), UTC)).total_seconds(), 0.0)
+
+
+def _json(answer: Any) -> Any:
+    try:
+        return answer.json()
+    except ValueError as error:
+        raise TransientError(f"{urlsplit(answer.url).path}: {answer.status_code} without JSON") from error
+
+
+def _wait(error: Exception, verb: str, number: int) -> float | None:
+    """Seconds until the call may be made again here, None if it may not: a ``POST`` that failed may have been done."""
+    if isinstance(error, RateLimited):
+        return error.seconds if error.seconds <= LONGEST_WAIT else None
+    return 2.0**number if isinstance(error, TransientError) and verb != "POST" else None
+
+
+def _said(answer: Any) -> str:
+    try:
+        body = answer.json()
+        message = body.get("message") or body.get("error") or body
+        errors = body.get("errors")
+    except (ValueError, AttributeError):
+        return str(answer.text)[:300]
+    return f"{message}{f' {errors}' if errors else ''}"[:500]

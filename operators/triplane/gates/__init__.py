@@ -1,0 +1,1 @@
+"""What must be good before a release goes on."""

@@ -1,0 +1,50 @@
+"""Where the source's pull requests are: ``source:``."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import StringConstraints, model_validator
+
+from triplane.spec.values import AirflowName, Value
+
+ApiUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s?#@$]+$")]
+GitHubRepository = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+/[A-Za-z0-9._-]+$")]
+GitLabProject = Annotated[
+    str, StringConstraints(pattern=r"^([A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)+|\d+)$")
+]
+
+
+class GitHub(Value):
+    """A repository at GitHub; ``url`` is that of the API, else the connection's host is."""
+
+    repository: GitHubRepository
+    connection: AirflowName = "github_default"
+    url: ApiUrl | None = None
+
+
+class GitLab(Value):
+    """A project at GitLab, by its path or number; ``url`` as for GitHub."""
+
+    repository: GitLabProject
+    connection: AirflowName = "gitlab_default"
+    url: ApiUrl | None = None
+
+
+class Source(Value):
+    """Where commits get a status and pull requests a comment."""
+
+    github: GitHub | None = None
+    gitlab: GitLab | None = None
+
+    @model_validator(mode="after")
+    def _one_forge(self) -> Self:
+        if (self.github is None) == (self.gitlab is None):
+            raise ValueError("the source is at exactly one of 'github' and 'gitlab'")
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """What operators get, see ``triplane.forge``."""
+        kind, forge = ("github", self.github) if self.github else ("gitlab", self.gitlab)
+        assert forge is not None
+        return {"kind": kind, **forge.model_dump(mode="json")}

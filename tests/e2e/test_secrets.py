@@ -1,0 +1,155 @@
+"""Secrets in the clouds' own stores, through unmodified SDKs: versions, parts, what is missing, disabled or forbidden."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+
+from triplane import settings
+from triplane.clouds import aws, azure, gcp
+from triplane.core.errors import InputError, TransientError
+from triplane.core.references import resolve
+from triplane.sandbox.runtime import Sandbox
+from triplane.secrets.references import lookup
+from triplane.secrets.stored import Stored
+from triplane.secrets.stores import read, version
+
+pytestmark = pytest.mark.usefixtures("cloud_env")
+PROJECT, REGION, VAULT = "triplane-sandbox", "eu-west-1", "streaming-vault"
+
+
+class Store(NamedTuple):
+    """One store: how a value is put into it under a name, giving its version, and what the secret is called then."""
+
+    put: Callable[[str, str], str]
+    stored: Callable[[str], Stored]
+
+
+def put_secretsmanager(name: str, value: str) -> str:
+    client = aws.client("secretsmanager", "aws_default", REGION)
+    try:
+        return str(client.create_secret(Name=name, SecretString=value)["VersionId"])
+    except client.exceptions.ResourceExistsException:
+        return str(client.put_secret_value(SecretId=name, SecretString=value)["VersionId"])
+
+
+def put_ssm(name: str, value: str) -> str:
+    client = aws.client("ssm", "aws_default", REGION)
+    answer = client.put_parameter(Name=f"/{name}", Value=value, Type="SecureString", Overwrite=True)
+    return str(answer["Version"])
+
+
+def put_secretmanager(name: str, value: str) -> str:
+    from google.api_core.exceptions import Conflict
+    from google.cloud.secretmanager_v1 import SecretManagerServiceClient
+
+    client, parent = gcp.client(SecretManagerServiceClient, "google_cloud_default"), f"projects/{PROJECT}"
+    try:
+        client.create_secret(parent=parent, secret_id=name, secret={"replication": {"automatic": {}}})
+    except Conflict:
+        pass
+    made = client.add_secret_version(parent=f"{parent}/secrets/{name}", payload={"data": value.encode()})
+    return str(made.name.rpartition("/")[2])
+
+
+def put_keyvault(name: str, value: str) -> str:
+    from azure.keyvault.secrets import SecretClient
+
+    client = SecretClient(f"https://{VAULT}.vault.azure.net", azure.credential("azure_default"))
+    return str(client.set_secret(name, value).properties.version)
+
+
+STORES = {
+    "secretsmanager": Store(
+        put_secretsmanager, lambda name: Stored("secretsmanager", "aws_default", REGION, name)
+    ),
+    "ssm": Store(put_ssm, lambda name: Stored("ssm", "aws_default", REGION, f"/{name}")),
+    "secretmanager": Store(
+        put_secretmanager, lambda name: Stored("secretmanager", "google_cloud_default", PROJECT, name)
+    ),
+    "keyvault": Store(put_keyvault, lambda name: Stored("keyvault", "azure_default", VAULT, name)),
+}
+
+
+@pytest.fixture
+def name() -> str:
+    return f"shop-{uuid.uuid4().hex[:10]}"
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_the_latest_version_and_a_pinned_one(kind: str, name: str) -> None:
+    store = STORES[kind]
+    first = store.put(name, "correct-horse-1")
+    assert read(store.stored(name)) == ("correct-horse-1", first)
+    assert version(store.stored(name)) == first
+    second = store.put(name, "correct-horse-2")
+    assert second != first
+    assert read(store.stored(name)) == ("correct-horse-2", second)
+    assert version(store.stored(name)) == second
+    assert read(store.stored(name)._replace(version=first)) == ("correct-horse-1", first)
+    assert version(store.stored(name)._replace(version=first)) == first
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_a_reference_is_resolved_and_masked(kind: str, name: str) -> None:
+    store = STORES[kind]
+    store.put(name, json.dumps({"user": "app", "password": "battery-staple-9"}))
+    reference = store.stored(name)._replace(part="password")
+    assert resolve({"url": f"db://${{{reference}}}@host"}, lookup("staging/aws")) == {
+        "url": "db://battery-staple-9@host"
+    }
+    assert settings.redactor()("the password is battery-staple-9") == "the password is ***"
+    with pytest.raises(InputError, match="is no JSON object with a 'token'"):
+        resolve(f"${{{reference._replace(part='token')}}}", lookup("staging/aws"))
+
+
+@pytest.mark.parametrize("kind", STORES)
+def test_what_is_missing_is_named(kind: str, name: str) -> None:
+    stored = STORES[kind].stored(name)
+    for look in (read, version):
+        with pytest.raises(InputError, match=f"there is no /?{name} in .*: create it, or correct `secrets`"):
+            look(stored)
+    STORES[kind].put(name, "x" * 12)
+    gone = {"secretsmanager": str(uuid.uuid4()), "keyvault": uuid.uuid4().hex}.get(kind, "99")
+    for look in (read, version):
+        with pytest.raises(InputError):
+            look(stored._replace(version=gone))
+
+
+def test_a_disabled_version_is_no_secret(name: str) -> None:
+    from azure.keyvault.secrets import SecretClient
+    from google.cloud.secretmanager_v1 import SecretManagerServiceClient
+
+    number = put_secretmanager(name, "disabled-value")
+    client = gcp.client(SecretManagerServiceClient, "google_cloud_default")
+    client.disable_secret_version(name=f"projects/{PROJECT}/secrets/{name}/versions/{number}")
+    for look in (read, version):
+        with pytest.raises(InputError, match=r"(?i)disabled"):
+            look(STORES["secretmanager"].stored(name))
+    put_keyvault(name, "disabled-value")
+    vault = SecretClient(f"https://{VAULT}.vault.azure.net", azure.credential("azure_default"))
+    vault.update_secret_properties(name, vault.get_secret(name).properties.version, enabled=False)
+    for look in (read, version):
+        with pytest.raises(InputError):
+            look(STORES["keyvault"].stored(name))
+
+
+def test_a_busy_store_is_worth_a_retry(sandbox: Sandbox, name: str) -> None:
+    from tests.e2e.google_lab import fault
+
+    put_secretmanager(name, "soon-again")
+    fault(sandbox, path=f"secrets/{name}/versions/latest:access$", status=503, message="unavailable", times=6)
+    with pytest.raises(TransientError, match="unavailable"):
+        read(STORES["secretmanager"].stored(name))
+
+
+def test_a_connection_that_may_not_read_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_keyvault(name, "private")
+    connection: dict[str, Any] = json.loads(settings.os.environ["AIRFLOW_CONN_AZURE_DEFAULT"])
+    monkeypatch.setenv("AIRFLOW_CONN_AZURE_DEFAULT", json.dumps({**connection, "password": "wrong"}))
+    with pytest.raises(InputError, match="azure_default"):
+        read(STORES["keyvault"].stored(name))

@@ -1,0 +1,106 @@
+"""How the secrets of a spec reach what needs them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from triplane.factories.values import function_environment, secret_reference
+from triplane.spec.load import load, problems_of
+
+SPEC = """
+version: 1
+name: shop
+environments: {staging: {}}
+secrets:
+  plain: {variable: shop_plain}
+  sm: {secrets_manager: shop/db, part: password}
+  whole: {secrets_manager: shop/whole}
+  open: {secrets_manager: shop/open, deliver: value}
+  param: {ssm: /shop/param}
+  google: {secret_manager: shop-key, version: "7"}
+  latest: {secret_manager: shop-key}
+  vault: {key_vault: shop-vault/token}
+clouds:
+  aws:
+    region: eu-west-1
+    functions:
+      f: {target: lambda, path: f, handler: a.b, runtime: python3.13, role: r, environment: {X: "%s"}}
+  gcp:
+    project: p
+    region: r
+    functions:
+      g: {target: cloud_functions, path: g, runtime: python312, entry_point: m, environment: {X: "%s"}}
+  azure: {resource_group: rg, location: l}
+"""
+
+
+def write(tmp_path: Path, aws: str = "a", gcp: str = "b") -> Path:
+    path = tmp_path / "platform.yaml"
+    path.write_text(SPEC % (aws, gcp))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("plain", "${variable.shop_plain}"),
+        ("sm", "${secretsmanager://aws_default@eu-west-1/shop/db?part=password}"),
+        ("param", "${ssm://aws_default@eu-west-1//shop/param}"),
+        ("google", "${secretmanager://google_cloud_default@p/shop-key?version=7}"),
+        ("vault", "${keyvault://azure_default@shop-vault/token}"),
+    ],
+)
+def test_operators_get_a_reference(tmp_path: Path, name: str, reference: str) -> None:
+    assert secret_reference(load(write(tmp_path), files=False), name) == reference
+
+
+@pytest.mark.parametrize(
+    ("name", "delivered"),
+    [
+        ("plain", "${variable.shop_plain}"),
+        ("open", "${secretsmanager://aws_default@eu-west-1/shop/open}"),
+        ("whole", "secretsmanager://shop/whole"),
+        ("param", "ssm:///shop/param"),
+        ("google", "secretmanager://shop-key/7"),
+        ("latest", "secretmanager://shop-key/latest"),
+        ("vault", "keyvault://shop-vault/token"),
+    ],
+)
+def test_functions_get_the_name_of_what_their_cloud_can_read(
+    tmp_path: Path, name: str, delivered: str
+) -> None:
+    platform = load(write(tmp_path), files=False)
+    found = function_environment(platform, {"X": f"${{secret.{name}}}"})
+    context: Any = {"params": {"environment": "staging"}}
+    assert found.resolve(context) == {"X": delivered}
+
+
+@pytest.mark.parametrize(
+    ("aws", "gcp", "problem"),
+    [
+        ("${secret.plain}", "${secret.google}", ""),
+        ("${secret.open}", "x-${secret.open}", ""),
+        ("${secret.sm}", "b", "lambda cannot read secrets_manager by itself; say `deliver: value`"),
+        ("a", "${secret.sm}", "cloud_functions cannot read secrets_manager by itself"),
+        ("a", "key=${secret.google}", "a secret by reference is the whole value, not a piece of a text"),
+    ],
+)
+def test_what_a_cloud_cannot_read_is_an_error(tmp_path: Path, aws: str, gcp: str, problem: str) -> None:
+    found = [
+        str(item) for item in problems_of(write(tmp_path, aws, gcp)) if "does not exist" not in str(item)
+    ]
+    assert [problem in text for text in found] == ([True] if problem else [])
+
+
+def test_a_store_needs_its_cloud(tmp_path: Path) -> None:
+    path = tmp_path / "platform.yaml"
+    path.write_text(
+        "version: 1\nname: x\nenvironments: {dev: {}}\nsecrets:\n  a: {key_vault: v/a}\nclouds: {aws: {region: r}}\n"
+    )
+    (problem,) = problems_of(path)
+    assert str(problem) == (
+        f"{path}:5:7: key_vault is read with the connection of cloud azure, which this platform does not use"
+    )

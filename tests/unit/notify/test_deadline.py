@@ -1,0 +1,43 @@
+"""The end of a call does not disturb a timer that runs already."""
+
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+
+from triplane.notify.deadline import Late, deadline
+
+
+def test_what_takes_too_long_ends_even_if_it_catches_errors() -> None:
+    def stubborn() -> None:
+        while True:
+            try:
+                time.sleep(5)
+            except Exception:
+                continue
+
+    begin = time.monotonic()
+    with pytest.raises(Late), deadline(0.1):
+        stubborn()
+    assert time.monotonic() - begin < 2
+
+
+def test_another_timer_goes_on() -> None:
+    rung: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: rung.append(number))
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.3)
+        with deadline(5):  # the other one ends first: it is left alone
+            time.sleep(0.1)
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] < 0.3
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(Late), deadline(0.1):
+            time.sleep(1)
+        assert 0.2 < signal.getitimer(signal.ITIMER_REAL)[0] <= 0.4
+        time.sleep(0.6)
+        assert rung == [signal.SIGALRM]
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
