@@ -64,7 +64,9 @@ def main() -> int:
 def benches(scratch: Path) -> Iterator[tuple[str, float, float]]:
     """Name, ratio and limit, one after the other."""
     yield "dag_parse", dag_parse(scratch, EXAMPLE, ROUNDS), 2.5
-    yield "dag_parse_300", dag_parse(scratch, _large_platform(scratch), 3), 2.0
+    large = _large_platform(scratch, 300)
+    yield "dag_parse_300", dag_parse(scratch, large, 3), 2.0
+    yield "dag_parse_growth", parse_growth(scratch, _large_platform(scratch, 100), large), 1.2
     with bench_releases.prepared(scratch):
         seconds, image = bench_releases.unchanged_image(scratch)
         yield "unchanged_image_seconds", seconds, 1.5
@@ -96,6 +98,17 @@ def dag_parse(scratch: Path, platform: Path, rounds: int) -> float:
     return statistics.median(seconds[False][1:]) / statistics.median(seconds[True][1:])
 
 
+def parse_growth(scratch: Path, small: Path, large: Path) -> float:
+    """How much longer a platform with three times the stacks and releases takes to parse, over three times."""
+    seconds = {
+        platform: statistics.median(
+            _python(scratch, platform, PARSE, *map(str, DAGS))["seconds"] for _ in range(3)
+        )
+        for platform in (small, large)
+    }
+    return seconds[large] / seconds[small] / 3
+
+
 def _write_empty(scratch: Path, shape: dict[str, Any]) -> Path:
     """A DAG file as a person would write it: the same ids, groups, edges, params and schedule."""
     names = {task: task.replace(".", "__").replace("-", "_") for task in shape["tasks"]}
@@ -125,17 +138,19 @@ def _write_empty(scratch: Path, shape: dict[str, Any]) -> Path:
     return path
 
 
-def _large_platform(scratch: Path) -> Path:
-    """The example with 100 stacks in each cloud, each after the one that is ten before it, and 20 releases."""
+def _large_platform(scratch: Path, stacks: int) -> Path:
+    """The example with so many stacks in three clouds, each after the one that is ten before it, and a release for
+    every five of them."""
+    each = stacks // 3
     spec = yaml.safe_load(EXAMPLE.read_text())
     for cloud in spec["clouds"].values():
         network = cloud["stacks"]["network"]
-        for number in range(100 - len(cloud["stacks"])):
+        for number in range(each - len(cloud["stacks"])):
             after = {"after": [f"s{number - 10}"]} if number >= 10 else {}
             cloud["stacks"][f"s{number}"] = {**network, **after}
         release = cloud["charts"]["ingest"]
-        cloud["charts"] |= {f"r{number}": release for number in range(20 - len(cloud["charts"]))}
-    file = scratch / "large" / "platform.yaml"
+        cloud["charts"] |= {f"r{number}": release for number in range(each // 5 - len(cloud["charts"]))}
+    file = scratch / f"large-{stacks}" / "platform.yaml"
     file.parent.mkdir()
     file.write_text(json.dumps(spec, default=str))
     return file
