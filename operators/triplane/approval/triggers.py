@@ -27,7 +27,7 @@ class AnsweredTrigger(BaseTrigger):
 
     :param task_id: the approval tasks
     :param until: Unix time
-    :param interval: seconds between two looks
+    :param interval: seconds before each look; an event at once could overtake the end of the task that waits for it
     """
 
     def __init__(
@@ -47,15 +47,16 @@ class AnsweredTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event, when everybody has answered or it is time for a reminder."""
-        waiting = None
-        while waiting != 0 and (left := self.until - time.time()) > 0:
+        while True:
+            await asyncio.sleep(self.interval)
             try:
                 waiting = still_open(await self.look())
             except Exception as error:
                 self.log.warning("Cannot see the approvals of %s %s: %s", self.dag_id, self.run_id, error)
-            if waiting != 0:
-                await asyncio.sleep(min(self.interval, left))
-        yield TriggerEvent({"open": 1 if waiting is None else waiting})
+                continue
+            if waiting == 0 or time.time() >= self.until:
+                yield TriggerEvent({"open": waiting})
+                return
 
     async def look(self) -> Mapping[str, str | None]:
         """Task, with its map index -> its state."""

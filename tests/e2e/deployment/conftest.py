@@ -40,7 +40,7 @@ ENVIRONMENTS = {
         }
     },
     "frozen": {"freezes": [{"from": "2020-01-01", "to": "2098-12-31", "reason": "it is retired"}]},
-    "hasty": {"approval": {"expires": "90s", "remind": "2s"}},
+    "hasty": {"approval": {"expires": "90s", "remind": "20s"}},
     "lenient": {},
     "strict": {"release": {"policy": "all_or_nothing"}},
     "newest": {"release": {"supersede": True}},

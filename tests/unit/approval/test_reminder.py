@@ -103,9 +103,14 @@ def test_the_trigger_ends_when_it_is_time(monkeypatch: pytest.MonkeyPatch) -> No
     assert follow(["awaiting_input"], 0.05, monkeypatch) == 1
 
 
+def test_when_it_is_late_it_looks_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert follow(["failed"], -60, monkeypatch) == 0
+    assert follow(["awaiting_input"], -60, monkeypatch) == 1
+
+
 def test_a_look_that_fails_is_done_again(monkeypatch: pytest.MonkeyPatch) -> None:
     assert follow([OSError("lost"), "success"], 600, monkeypatch) == 0
-    assert follow([OSError("lost")], 0.05, monkeypatch) == 1
+    assert follow([OSError("lost"), "awaiting_input"], -1, monkeypatch) == 1
 
 
 def test_the_trigger_survives_its_triggerer() -> None:

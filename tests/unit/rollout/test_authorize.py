@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,6 +19,7 @@ from triplane.core.approval import Decision, Policy
 from triplane.core.calendar import Calendar, Freeze, Window
 from triplane.core.change import ChangeSet, ComponentChange, Risk
 from triplane.core.errors import RefusedError
+from triplane.core.undo import SETTLED
 from triplane.rollout import authorize
 from triplane.rollout.authorize import AuthorizeOperator
 
@@ -197,3 +199,19 @@ def test_a_stack_that_is_asked_about_again_in_a_rollout_is_finished_too() -> Non
     Clock.moment = TUESDAY.replace(day=25, hour=3)
     assert again.digest != made.digest
     assert apply(again, decided(again, "bob")).address == STACK
+
+
+def test_only_the_run_that_takes_a_release_back_goes_on_in_a_freeze() -> None:
+    release = planned(FROZEN)
+    undoes = {"run_id": "r0", "change_set": release.digest}
+    undo = replace(planned(FROZEN), intent="rollback", undoes=undoes)
+    settings.put_change_set(undo)
+    given = decided(undo, "bob")
+    with pytest.raises(AirflowFailException, match="prod is frozen"):
+        let_through(undo, given)
+    settled = {"parent": "r0", "run_id": "r0.aws.settle", "digest": release.digest, "source": "s"}
+    settings.ledger("prod/aws").append(SETTLED, settled)
+    with pytest.raises(AirflowFailException, match="prod is frozen"):
+        let_through(undo, given)
+    assert authorize._takes_back(undo, settings.ledger("prod/aws"), "r0.aws.settle")
+    assert not authorize._takes_back(release, settings.ledger("prod/aws"), "r0.aws.settle")
