@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from airflow.sdk import Asset, AssetAlias, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
@@ -176,18 +175,11 @@ class DriftReportOperator(BaseOperator):
 
     def _tell(self, found: Mapping[str, Any], alarms: Alarms) -> None:
         from triplane.drift.messages import messages
+        from triplane.notify.links import run_link
         from triplane.notify.send import notify
 
-        for message in messages(found, alarms, self._link(found)):
+        for message in messages(found, alarms, run_link(found["dag_id"], found["run_id"])):
             notify(self.notify, message)
-
-    def _link(self, found: Mapping[str, Any]) -> str:
-        from airflow.sdk.configuration import conf
-
-        base = (conf.get("api", "base_url", fallback=None) or "").rstrip("/")
-        if not base:
-            return ""
-        return f"{base}/dags/{found['dag_id']}/runs/{quote(found['run_id'])}/tasks/{self.task_id}"
 
     def _emit(self, context: Context, found: Mapping[str, Any]) -> None:
         events: Any = context["outlet_events"]

@@ -80,7 +80,7 @@ def freeze_task(build: Build, **conf: str) -> FreezeOperator:
         spec=build.digest,
         multiple_outputs=True,
         revision="{{ params.revision }}",
-        to="{{ params.to or '' }}",
+        to="{{ params.get('to') or '' }}",
         **conf,
         **retries(),
     )

@@ -75,3 +75,14 @@ def test_the_report_answers_for_every_component_and_every_image_that_is_used() -
     assert {address for users in report.images.values() for address in users} <= set(answered)
     assert report.policies["staging"] == {"alarm_after": 1, "on_drift": ["notify"]}
     assert dag.get_task("verdict").upstream_task_ids == {"report"}
+
+
+def test_the_freeze_of_a_check_needs_no_more_than_the_form_of_a_check() -> None:
+    dag = drift_dag(str(EXAMPLE))
+    task: Any = dag.get_task("freeze")
+    params = {name: dag.params.get_param(name).value for name in dag.params}
+    rendered = {
+        field: task.render_template(getattr(task, field), {"params": params})
+        for field in task.template_fields
+    }
+    assert rendered["revision"] == "HEAD"
