@@ -30,8 +30,10 @@ ENVIRONMENTS = {
     "small": {"approval": {"low": 1, "medium": 1, "high": 1, "critical": 1}},
     "guarded": {"approval": {"low": 2, "medium": 2, "high": 2, "critical": 2, "approvers": ["bob", "carol"]}},
     "unasked": {"approval": {"low": 0, "medium": 0}},
+    "ci": {"approval": {"low": 0, "medium": 0}},
+    "ci-asked": {"approval": {"low": 1, "medium": 1, "high": 1, "critical": 1}},
 }
-"""Of the small platform: one that asks anybody, one that asks two of two people, and one that asks nobody."""
+"""Of the small platform: one that asks anybody, one that asks two of two people, one that asks nobody, and two for CI."""
 
 
 class Installation:
