@@ -1,4 +1,4 @@
-"""``triplane``: check a spec, print its schema, make keys, run the sandbox."""
+"""``triplane``: plan, deploy and watch from anywhere; check a spec, print its schema, make keys, run the sandbox."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from triplane.cli import ledger
+from triplane.cli import ledger, remote
 from triplane.core.errors import TriplaneError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0 fine, 1 what was asked about is wrong, 2 wrong usage."""
+    """Run one command; returns the exit code: 0 fine, 1 what was asked about is wrong, 2 wrong usage;
+    the commands that talk to Airflow have more (:class:`triplane.cli.exits.Exit`)."""
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = _parser(words).parse_args(words)
     try:
@@ -38,6 +39,7 @@ def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
     keys = commands.add_parser("keys", help="make new keys for the artifact store and for approvals")
     keys.set_defaults(run=_keys)
 
+    remote.add_parsers(commands)
     ledger.add_parsers(commands)
 
     if words[:1] == ["sandbox"]:

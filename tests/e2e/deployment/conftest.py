@@ -41,6 +41,8 @@ ENVIRONMENTS = {
     },
     "frozen": {"freezes": [{"from": "2020-01-01", "to": "2098-12-31", "reason": "it is retired"}]},
     "hasty": {"approval": {"expires": "90s", "remind": "20s"}},
+    "ci": {"approval": {"low": 0, "medium": 0}},
+    "ci-asked": {"approval": {"low": 1, "medium": 1, "high": 1, "critical": 1}},
     "lenient": {},
     "strict": {"release": {"policy": "all_or_nothing"}},
     "newest": {"release": {"supersede": True}},

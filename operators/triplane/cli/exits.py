@@ -1,0 +1,47 @@
+"""How the commands that talk to Airflow end: the exit codes that CI may rely on."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from triplane.core.errors import TriplaneError
+
+
+class Exit(IntEnum):
+    """Exit codes; docs/guides/ci.md explains them."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    WAITING = 3
+    """It waits for people, or did not end in time; it goes on."""
+    NOT_APPROVED = 4
+    """Rejected, expired, or an answer that does not count."""
+    DRIFT = 5
+    UNREACHABLE = 6
+    DENIED = 7
+    """Airflow knows nobody by these credentials, or does not let him do this."""
+    INTERRUPTED = 130
+    """Ctrl-C: the run goes on."""
+
+
+class RemoteError(TriplaneError):
+    """Airflow answered with an error."""
+
+    code = Exit.FAILED
+
+
+class UnreachableError(RemoteError):
+    """Airflow does not answer, for longer than we are willing to wait."""
+
+    code = Exit.UNREACHABLE
+
+
+class DeniedError(RemoteError):
+    """Airflow does not accept the credentials, or they do not suffice."""
+
+    code = Exit.DENIED
+
+
+class NotFoundError(RemoteError):
+    """There is no such run, DAG or task."""
