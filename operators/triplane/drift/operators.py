@@ -99,10 +99,13 @@ class DriftReportOperator(BaseOperator):
             "groups": groups(found["components"], alarms),
             "kept_as": kept.name(self.environment, run.run_id),
         }
-        found["repair"] = self._repair(context, found, alarms) if DEPLOY in policy["on_drift"] else None
         for line in report.lines(found):
             self.log.info("%s", line)
+        found["repair"] = None
         kept.put(found)
+        if DEPLOY in policy["on_drift"]:
+            found["repair"] = self._repair(context, found, alarms)
+            kept.put(found)
         if self.notify and NOTIFY in policy["on_drift"] and state["notified"] != run.run_id:
             self._tell(found, alarms)
         history = kept.with_entry(state["history"], found)
