@@ -48,8 +48,9 @@ bench: setup ## ratios within one run: `bench NAME RATIO LIMIT`
 	@$(RUN)/python scripts/bench.py
 
 .PHONY: chaos
-chaos: setup ## kill campaigns: `chaos NAME KILLS BAD` (KILLS=50, BACKENDS, SEED)
+chaos: setup ## kill campaigns: `chaos NAME KILLS BAD` (KILLS=50, BACKENDS, SEED), and campaigns of whole runs
 	@$(RUN)/python scripts/chaos.py
+	@$(RUN)/pytest -m campaign $(ARGS)
 
 .PHONY: clean
 clean: ## remove .venv and caches of the checkout (not the shared cache)

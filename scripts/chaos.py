@@ -74,7 +74,12 @@ def parent(sandbox: Sandbox, home: Path, out: TextIO) -> int:
         home / "airflow",
         dags=DAGS,
         platform=platform.spec,
-        environ={**sandbox.environ(), **PATIENT, "SMALL_PLATFORM": str(platform.spec)},
+        environ={
+            **sandbox.environ(),
+            **PATIENT,
+            "SMALL_PLATFORM": str(platform.spec),
+            "TOLD_PLATFORM": str(platform.spec),
+        },
         port=sandbox.port("airflow"),
     )
     try:

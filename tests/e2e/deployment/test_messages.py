@@ -99,6 +99,7 @@ def alone(installation: Installation) -> tuple[str, str]:
         return run_id, installation.alice.wait("told_deploy_aws", run_id)
 
 
+@pytest.mark.campaign
 def test_a_cloud_alone_that_fails_and_then_succeeds(installation: Installation, people: People) -> None:
     told = installation.told
     mails = len(people.mail.taken)
@@ -120,6 +121,7 @@ def test_a_cloud_alone_that_fails_and_then_succeeds(installation: Installation, 
     assert len(people.mail.taken) == mails
 
 
+@pytest.mark.campaign
 def test_a_forge_that_refuses_does_not_fail_the_deployment(
     installation: Installation, people: People
 ) -> None:

@@ -82,6 +82,7 @@ def test_what_was_rolled_back_is_not_applied_any_more(installation: Installation
     assert "was rolled back because another cloud failed" in log
 
 
+@pytest.mark.campaign
 def test_a_cancelled_parent_lets_its_children_end(installation: Installation, down: Down) -> None:
     installation.small.add("aws", "slow", seconds=8)
     installation.small.commit("What takes a while")
@@ -99,6 +100,7 @@ def test_a_cancelled_parent_lets_its_children_end(installation: Installation, do
     assert _task_state(installation, *child, apply) == "upstream_failed"
 
 
+@pytest.mark.campaign
 def test_two_runs_of_an_environment_go_one_after_the_other(installation: Installation, down: Down) -> None:
     """The older one waits for people; the newer one takes its place and is itself waited for."""
     old = installation.start_small("newest")
