@@ -32,13 +32,8 @@ def alone(installation: Installation) -> dict[str, str]:
     return {name: _start_aws(installation, name) for name in ("hasty", "frozen")}
 
 
-def test_everything_about_one_decision(
-    installation: Installation, runs: dict[str, str], alone: dict[str, str]
-) -> None:
-    """Two votes of assigned people, one of a group, with reasons; one of them holds Azure back.
-
-    All runs of this file are started here at once: they wait a lot.
-    """
+def test_everything_about_one_decision(installation: Installation, runs: dict[str, str]) -> None:
+    """Two votes of assigned people, one of a group, with reasons; one of them holds Azure back."""
     run_id = runs["vetoed"]
     first, second = sorted(_questions(installation, run_id, 2), key=_vote)
     for cloud in ("AWS", "Google Cloud", "Azure"):
@@ -189,6 +184,7 @@ def test_a_plan_talked_down_is_refused(installation: Installation, runs: dict[st
     assert "the plan was changed after its task returned it" in installation.log(*child, "change_set")
 
 
+@pytest.mark.campaign
 def test_in_a_freeze_nothing_is_begun(installation: Installation, alone: dict[str, str]) -> None:
     """Not even by somebody who marks ``authorize`` successful and hands the real decision on by himself."""
     run = AWS, alone["frozen"]
@@ -210,6 +206,7 @@ def test_in_a_freeze_nothing_is_begun(installation: Installation, alone: dict[st
     assert "and this run was not begun before" in installation.log(*run, "infrastructure.main.apply")
 
 
+@pytest.mark.campaign
 def test_an_emergency_takes_two_people_and_is_recorded(installation: Installation) -> None:
     run_id = _start_aws(installation, "frozen", emergency="the shop is down")
     bob, carol = _questions(installation, run_id, 2, dag=AWS)
@@ -223,6 +220,7 @@ def test_an_emergency_takes_two_people_and_is_recorded(installation: Installatio
     assert sorted(entry.body["approved_by"]) == ["bob", "carol"]
 
 
+@pytest.mark.campaign
 def test_without_an_answer_people_are_reminded_and_then_nothing_is_approved(
     installation: Installation, alone: dict[str, str]
 ) -> None:

@@ -51,6 +51,7 @@ def triplane(env: Mapping[str, str], *words: str) -> tuple[int, dict[str, Any], 
     return done.returncode, json.loads(done.stdout) if done.stdout else {}, done.stderr
 
 
+@pytest.mark.campaign
 def test_every_command_of_every_ci_template_runs_and_one_commit_is_one_run(
     installation: Installation, tmp_path: Path
 ) -> None:
@@ -107,6 +108,7 @@ def test_every_command_of_every_ci_template_runs_and_one_commit_is_one_run(
     assert "--again" in progress
 
 
+@pytest.mark.campaign
 def test_a_terminal_follows_a_run_over_a_lost_connection_until_it_is_approved(
     installation: Installation,
 ) -> None:
@@ -159,6 +161,7 @@ def test_a_terminal_follows_a_run_over_a_lost_connection_until_it_is_approved(
     assert run_id in [run["run_id"] for run in document["runs"]]
 
 
+@pytest.mark.campaign
 def test_a_rejection_and_wrong_credentials_have_exit_codes_of_their_own(installation: Installation) -> None:
     alice, bob = environ(installation, "ci-asked"), environ(installation, "ci-asked", "bob")
     commit = installation.small.commit("What nobody wants")

@@ -43,6 +43,7 @@ def revision(installation: Installation) -> Iterator[str]:
     small.commit("No network")
 
 
+@pytest.mark.campaign
 def test_drift_is_repaired_through_approval_once_two_checks_have_seen_it(
     installation: Installation, revision: str
 ) -> None:

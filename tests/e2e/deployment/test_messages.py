@@ -58,6 +58,7 @@ def logs(installation: Installation, dag_id: str, run_id: str) -> str:
     )
 
 
+@pytest.mark.campaign
 def test_a_deployment_from_a_pull_request(installation: Installation, people: People) -> None:
     alice, told = installation.alice, installation.told
     run_id = alice.trigger("told_deploy", {"environment": "told", "pull_request": 7})
