@@ -47,8 +47,14 @@ resource "terraform_data" "main" {{
 """
 BREAKABLE = """
 resource "terraform_data" "{name}" {{
+  lifecycle {{
+    precondition {{
+      condition     = var.environment != "" && !fileexists("{down}")
+      error_message = "{cloud} is down"
+    }}
+  }}
   provisioner "local-exec" {{
-    command = "test ! -e {down} && sleep {seconds}"
+    command = "sleep {seconds}"
   }}
 }}
 """
@@ -92,7 +98,7 @@ class SmallPlatform:
     def add(self, cloud: str, name: str, seconds: float = 0) -> None:
         """Put one more resource into the cloud's stack, which takes a while and fails while the cloud is down."""
         with self._main(cloud).open("a") as file:
-            file.write(BREAKABLE.format(name=name, down=self._down(cloud), seconds=seconds))
+            file.write(BREAKABLE.format(name=name, cloud=cloud, down=self._down(cloud), seconds=seconds))
 
     def take_down(self, cloud: str) -> None:
         """From now on nothing that :meth:`add` adds can be applied in this cloud."""

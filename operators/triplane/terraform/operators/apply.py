@@ -184,3 +184,10 @@ class TerraformApplyOrAskOperator(TerraformApplyOperator):
         votes = max(1, votes_needed(asked))
         question = {"votes": votes, "change_sets": {asked.cloud: digest}}
         self._questions = [{"vote": vote, **question} for vote in range(votes)]
+
+    def _needed(self, planned: Planned) -> int:
+        """How many people the policy asks about what is left to apply."""
+        from triplane.core.approval import Policy
+
+        approved = settings.get_change_set(str(self.change_set))
+        return Policy.from_json(approved.policy).needed(planned.risk, emergency=bool(approved.emergency))
