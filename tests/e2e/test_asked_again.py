@@ -77,7 +77,7 @@ def test_a_deferred_stack_above_its_ceiling_is_asked_about_and_then_applied(aski
 
     questions, xcom = ask(asking, "cluster", approved, variables=variables)
     digest = xcom["change_set"]
-    assert questions == [{"vote": 0, "change_sets": {"aws": digest}}]
+    assert questions == [{"vote": 0, "votes": 1, "change_sets": {"aws": digest}}]
     assert xcom["result"]["state"] == "held"
     assert asking.serial("cluster") == before
     held = settings.get_change_set(digest).changes
