@@ -24,6 +24,8 @@ USERS = {"admin": "admin", "alice": "op", "bob": "op", "carol": "op", "olga": "o
 START_SECONDS = 240.0
 SETTLE_SECONDS = 1.0
 STOP_SECONDS = 20.0
+PATIENCE = 60
+"""Seconds that a write waits for others: SQLite has one writer at a time, and five seconds are short on a busy machine."""
 # As `airflow standalone`, but for the servers of log files: those would listen on every network interface.
 PARTS = (
     ("api-server",),
@@ -152,7 +154,7 @@ class LocalAirflow:
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{u}:{role}" for u, role in USERS.items()),
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._passwords),
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db",
+            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout={PATIENCE}",
             "API__PORT": str(self.port),
             "API__HOST": "127.0.0.1",
             "API__BASE_URL": self.url,
