@@ -190,6 +190,7 @@ def decide(change_set: str, run: str) -> Decision:
         requester="alice",
         responder="bob",
         approved=True,
+        reason="as planned",
         change_sets={"aws": change_set},
         decided_at="2026-01-01T00:00:00+00:00",
         expires_at="2999-01-01T00:00:00+00:00",

@@ -91,6 +91,7 @@ def test_one_approval_is_for_one_run(installation: Installation, runs: dict[str,
     assert installation.olga.request("POST", f"/dags/{AWS}/dagRuns", json=body).status_code == 409
 
 
+@pytest.mark.campaign
 def test_answers_that_approve_nothing(installation: Installation, runs: dict[str, str]) -> None:
     run_id = runs["asked"]
     (question,) = _questions(installation, run_id)
@@ -158,6 +159,7 @@ def test_an_approval_made_by_hand_applies_nothing(installation: Installation, ru
     )
 
 
+@pytest.mark.campaign
 def test_what_was_planned_again_is_not_asked_under_the_old_text(
     installation: Installation, runs: dict[str, str]
 ) -> None:
@@ -172,6 +174,7 @@ def test_what_was_planned_again_is_not_asked_under_the_old_text(
     assert "still shows the text of an earlier try" in _approval_log(installation, DAG, run_id)
 
 
+@pytest.mark.campaign
 def test_a_plan_talked_down_is_refused(installation: Installation, runs: dict[str, str]) -> None:
     child = AWS, f"{runs['asked']}.aws.plan"
     plan = installation.alice.xcom(*child, "infrastructure.main.plan")

@@ -45,6 +45,7 @@ def down(installation: Installation) -> Down:
     return Down(lenient, strict, before)
 
 
+@pytest.mark.campaign
 def test_what_can_be_deployed_is_and_the_rest_is_retried_alone(
     installation: Installation, down: Down
 ) -> None:
@@ -59,6 +60,7 @@ def test_what_can_be_deployed_is_and_the_rest_is_retried_alone(
     assert not installation.alice.questions(DAG, down.lenient)
 
 
+@pytest.mark.campaign
 def test_all_clouds_go_back_together_and_nobody_is_asked_again(
     installation: Installation, down: Down
 ) -> None:
@@ -75,6 +77,7 @@ def test_all_clouds_go_back_together_and_nobody_is_asked_again(
     assert f"aws is back at {down.before}, verified" in log
 
 
+@pytest.mark.campaign
 def test_what_was_rolled_back_is_not_applied_any_more(installation: Installation, down: Down) -> None:
     installation.clear(DAG, down.strict, "apply.azure")
     assert installation.alice.wait(DAG, down.strict, timeout=LIMIT) == "failed"
