@@ -221,4 +221,4 @@ def test_a_plan_that_is_no_zip_has_no_readable_state(tmp_path: Path) -> None:
 
 
 def test_nothing_at_all() -> None:
-    assert parse_plan({"format_version": "1.0"}) == Plan()
+    assert parse_plan({"format_version": "1.0"}) == Plan(no_state=True)
