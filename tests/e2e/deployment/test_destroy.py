@@ -64,6 +64,7 @@ def test_a_plan_that_somebody_edited_is_refused(installation: Installation, depl
         assert "gcp/stack/network: the plan was changed after its task returned it" in log
 
 
+@pytest.mark.campaign
 def test_a_dry_run_of_destroy_shows_what_would_go(installation: Installation, deployed: str) -> None:
     run_id = installation.start(action="destroy", dry_run=True)
     assert installation.alice.wait("deploy", run_id) == "success"
