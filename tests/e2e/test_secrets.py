@@ -14,7 +14,7 @@ from triplane.clouds import aws, azure, gcp
 from triplane.core.errors import InputError, TransientError
 from triplane.core.references import resolve
 from triplane.sandbox.runtime import Sandbox
-from triplane.secrets.references import lookup
+from triplane.secrets.references import lookup_in
 from triplane.secrets.stored import Stored
 from triplane.secrets.stores import read, version
 
@@ -99,12 +99,12 @@ def test_a_reference_is_resolved_and_masked(kind: str, name: str) -> None:
     store = STORES[kind]
     store.put(name, json.dumps({"user": "app", "password": "battery-staple-9"}))
     reference = store.stored(name)._replace(part="password")
-    assert resolve({"url": f"db://${{{reference}}}@host"}, lookup("staging/aws")) == {
+    assert resolve({"url": f"db://${{{reference}}}@host"}, lookup_in("staging/aws")) == {
         "url": "db://battery-staple-9@host"
     }
     assert settings.redactor()("the password is battery-staple-9") == "the password is ***"
     with pytest.raises(InputError, match="is no JSON object with a 'token'"):
-        resolve(f"${{{reference._replace(part='token')}}}", lookup("staging/aws"))
+        resolve(f"${{{reference._replace(part='token')}}}", lookup_in("staging/aws"))
 
 
 @pytest.mark.parametrize("kind", STORES)

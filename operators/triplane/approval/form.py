@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 
 from airflow.sdk import Param
 
-from triplane.approval.review import CLOUDS, review_digest
+from triplane.approval.review import review_digest
 from triplane.core.approval import Decision, Policy
 from triplane.core.change import ChangeSet
 from triplane.core.errors import RefusedError
+from triplane.core.words import cloud as cloud_name
 
 DIGEST, REASON, HOLD = "digest", "reason", "hold_"
 
@@ -32,7 +33,7 @@ def params(change_sets: Sequence[ChangeSet]) -> dict[str, Param]:
         REASON: Param("", type="string", title="Reason" if needed else "Reason (optional)"),
     }
     for cloud in changing if len(changing) > 1 else ():
-        title = f"Hold back {CLOUDS.get(cloud, cloud)}"
+        title = f"Hold back {cloud_name(cloud)}"
         fields[f"{HOLD}{cloud}"] = Param(False, type="boolean", title=title)
     return fields
 

@@ -6,13 +6,14 @@ or replaces something comes first, and what is not shown is counted. The tasks t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from triplane.core.approval import Policy, votes_needed
 from triplane.core.calendar import Calendar
 from triplane.core.change import ChangeSet, ComponentChange, Risk
 from triplane.core.digest import digest
+from triplane.core.words import cloud, plain, urgent_first
 
 LINES = 150
 """So many lines of changes are shown, over all components of all clouds; three quarters of them may be urgent."""
@@ -25,7 +26,6 @@ WIDTH = 250
 """Characters of a line, and of a component's summary."""
 URGENT = ("! ", "- ", "-/+ ")
 T = TypeVar("T")
-CLOUDS = {"aws": "AWS", "gcp": "Google Cloud", "azure": "Azure"}
 
 
 def review_digest(change_sets: Sequence[ChangeSet]) -> str:
@@ -37,7 +37,7 @@ def subject(change_sets: Sequence[ChangeSet]) -> str:
     """One line: what is to be deployed where, and how risky it is."""
     first = change_sets[0]
     changed = sum(len(change_set.changed) for change_set in change_sets)
-    clouds = ", ".join(CLOUDS.get(change_set.cloud, change_set.cloud) for change_set in change_sets)
+    clouds = ", ".join(cloud(change_set.cloud) for change_set in change_sets)
     where = f"{first.platform} {'to' if first.intent == 'deploy' else 'in'} {first.environment} ({clouds})"
     text = f"{where}: {changed} changes, risk {_risk(change_sets)}"
     named = {"deploy": text, "rollback": f"Roll back {text}", "destroy": f"Destroy {text}"}[first.intent]
@@ -46,10 +46,7 @@ def subject(change_sets: Sequence[ChangeSet]) -> str:
 
 def summary(change_sets: Sequence[ChangeSet]) -> str:
     """A few lines: the rules, and what each cloud is about to do."""
-    clouds = [
-        f"- {CLOUDS.get(item.cloud, item.cloud)}: {len(item.changed)} changes, risk {item.risk}"
-        for item in change_sets
-    ]
+    clouds = [f"- {cloud(item.cloud)}: {len(item.changed)} changes, risk {item.risk}" for item in change_sets]
     first = change_sets[0]
     emergency = [f"**EMERGENCY**: {_plain(first.emergency)}\n"] if first.emergency else []
     return "\n".join([*emergency, f"Revision `{first.revision}`. {_rules(change_sets)}", "", *clouds])
@@ -58,9 +55,9 @@ def summary(change_sets: Sequence[ChangeSet]) -> str:
 def every_line(change_sets: Sequence[ChangeSet]) -> Iterator[str]:
     """The change sets line by line, whole and uncut, for a log."""
     for change_set in change_sets:
-        name = CLOUDS.get(change_set.cloud, change_set.cloud)
+        name = cloud(change_set.cloud)
         yield f"{name}: risk {change_set.risk}, {change_set.digest}"
-        for change in _ordered(change_set.changes):
+        for change in urgent_first(change_set.changes):
             yield f"{change.address}: {change.action}, risk {change.risk}. {change.summary}"
             yield from (f"  {line}" for part in _by_urgency(change) for line in part)
 
@@ -81,7 +78,7 @@ def body(change_sets: Sequence[ChangeSet], requester: str, log: str = "") -> str
     head = head.rstrip()
     if first.emergency:
         head = f"**EMERGENCY**, at any time: {_plain(first.emergency)}\n\n{head}"
-    listed = _first([_ordered(change_set.changed) for change_set in change_sets], COMPONENTS)
+    listed = _first([urgent_first(change_set.changed) for change_set in change_sets], COMPONENTS)
     lines = _lines([change for changes in listed for change in changes])
     clouds = [
         _cloud(change_set, changes, lines) for change_set, changes in zip(change_sets, listed, strict=True)
@@ -124,10 +121,6 @@ def _risk(change_sets: Sequence[ChangeSet]) -> Risk:
     return max(change_set.risk for change_set in change_sets)
 
 
-def _ordered(changes: Iterable[ComponentChange]) -> list[ComponentChange]:
-    return sorted(changes, key=lambda change: (not change.denied, -change.risk))
-
-
 def _first(groups: Sequence[Sequence[T]], room: int, each: int | None = None) -> list[Sequence[T]]:
     """The first items of each group, ``room`` in all and ``each`` of one: small groups are whole."""
     level = 0
@@ -161,9 +154,9 @@ def _by_urgency(change: ComponentChange) -> tuple[list[str], list[str]]:
 
 
 def _cloud(change_set: ChangeSet, listed: Sequence[ComponentChange], lines: Mapping[str, str]) -> str:
-    title = f"## {CLOUDS.get(change_set.cloud, change_set.cloud)}: risk {change_set.risk}\n\n`{change_set.digest}`"
+    title = f"## {cloud(change_set.cloud)}: risk {change_set.risk}\n\n`{change_set.digest}`"
     parts = [title, *(_component(change, lines[change.address]) for change in listed)]
-    if rest := _ordered(change_set.changed)[len(listed) :]:
+    if rest := urgent_first(change_set.changed)[len(listed) :]:
         parts.append(f"Changed too, risk {max(change.risk for change in rest)} at most: {_names(rest)}")
     if unchanged := [change for change in change_set.changes if not change.changed]:
         parts.append(f"Unchanged: {_names(unchanged)}")
@@ -181,6 +174,4 @@ def _component(change: ComponentChange, lines: str) -> str:
 
 
 def _plain(line: str) -> str:
-    """A line of bounded length that cannot end the block of code it stands in."""
-    text = line.replace("`", "'").replace("\r", " ").replace("\n", " ")
-    return text if len(text) <= WIDTH else text[: WIDTH - 1] + "…"
+    return plain(line, WIDTH)

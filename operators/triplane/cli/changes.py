@@ -16,7 +16,7 @@ LINES = 40
 """So many lines of one component are shown."""
 ALL_LINES = 400
 RISKS = ("none", "low", "medium", "high", "critical")
-OK = ("in_sync", "pending", "ignored")
+OK = ("in_sync", "pending")
 
 
 def change_sets(api: Api, seen: Observation) -> dict[str, dict[str, Any]]:

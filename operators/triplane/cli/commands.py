@@ -174,9 +174,22 @@ def _request(session: Session) -> start.Request:
     if action != "drift":
         dag_id = session.dag(f"deploy_{options.cloud}" if options.cloud else "deploy")
         conf |= {"action": action, "dry_run": bool(getattr(options, "dry_run", False))}
-        conf |= {"emergency": options.emergency} if options.emergency else {}
+        more = {
+            "emergency": options.emergency,
+            "to": getattr(options, "to", ""),
+            "pull_request": _number(session),
+        }
+        conf |= {name: value for name, value in more.items() if value}
     note = f"triplane {action} of {revision}" + (f" ({options.key})" if options.key else "")
     return start.Request(dag_id, action, options.environment, revision, conf, options.key, note[:1000])
+
+
+def _number(session: Session) -> int | None:
+    """The pull request that the run is about."""
+    given: int | None = getattr(session.options, "pull_request", None)
+    return (
+        start.pull_request(session.environ) if given is None and session.options.command == "plan" else given
+    )
 
 
 def _end(session: Session, frame: Frame) -> Exit:

@@ -27,6 +27,17 @@ def add_parsers(commands: Any) -> None:
         parser.add_argument("--cloud", choices=CLOUDS, help="only this cloud")
         parser.add_argument("--emergency", metavar="WHY", help="why it cannot wait for a deployment window")
         _waiting(parser, always=action == "plan")
+        if action in ("plan", "deploy"):
+            parser.add_argument(
+                "--pull-request",
+                type=int,
+                metavar="NUMBER",
+                help="gets a comment with the changes; for a plan, by default the one that CI builds",
+            )
+        if action == "rollback":
+            parser.add_argument(
+                "--to", default="", metavar="VERSION", help="a commit, tag or run that was good before"
+            )
         if action != "plan":
             parser.add_argument("--dry-run", action="store_true", help="only plan it; waits for the plan")
         if action == "destroy":

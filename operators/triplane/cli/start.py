@@ -22,6 +22,14 @@ COMMIT_VARIABLES = (
     "COMMIT_SHA",
 )
 """GitHub Actions, GitLab CI, Azure Pipelines, AWS CodeBuild, Google Cloud Build."""
+PULL_REQUEST_VARIABLES = {
+    "GITHUB_REF": r"refs/pull/(\d+)/\w+",
+    "CI_MERGE_REQUEST_IID": r"(\d+)",
+    "SYSTEM_PULLREQUEST_PULLREQUESTNUMBER": r"(\d+)",
+    "CODEBUILD_WEBHOOK_TRIGGER": r"pr/(\d+)",
+    "PR_NUMBER": r"(\d+)",
+}
+"""The same systems; Cloud Build passes its ``_PR_NUMBER`` on where a build says so."""
 _COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _PLAIN = re.compile(r"[A-Za-z0-9_~-]{1,60}")
 
@@ -49,7 +57,8 @@ class Request(NamedTuple):
         commit = self.revision[:12] if _COMMIT.fullmatch(self.revision) else ""
         last = _short(self.key) if self.key else "" if self.repeatable else secrets.token_hex(5)
         planned = "dry-run" if self.conf.get("dry_run") else ""
-        parts = ("ci", _short(self.environment), self.action, planned, commit, last)
+        number = f"pr{self.conf['pull_request']}" if self.conf.get("pull_request") else ""
+        parts = ("ci", _short(self.environment), self.action, planned, number, commit, last)
         return "-".join(part for part in parts if part)
 
 
@@ -68,6 +77,12 @@ def commit(revision: str | None, environ: Mapping[str, str], folder: str = ".") 
         return _resolved(revision, folder) or revision
     found = next((environ[name] for name in COMMIT_VARIABLES if environ.get(name)), "")
     return found or "HEAD"
+
+
+def pull_request(environ: Mapping[str, str]) -> int | None:
+    """The number of the pull request that CI builds, None if it builds none."""
+    found = (re.fullmatch(pattern, environ.get(name, "")) for name, pattern in PULL_REQUEST_VARIABLES.items())
+    return next((int(match[1]) for match in found if match), None)
 
 
 def start(api: Api, request: Request, *, again: bool = False) -> Started:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from triplane.core.references import resolve
 from triplane.secrets.stored import Stored
 from triplane.spec.model import AwsCloud, AzureCloud, GcpCloud, Platform
-from triplane.spec.secrets import STORED, Secret
-
-_SECRET = re.compile(r"\$\{\s*secret\.([\w-]+)\s*\}")
+from triplane.spec.secrets import REFERENCE, STORED, Secret
 
 
 class PerEnvironment:
@@ -49,7 +46,7 @@ def function_environment(platform: Platform, environment: Mapping[str, str]) -> 
 
 def _by_reference(platform: Platform, value: str) -> str | None:
     """What the targets call an entry of their cloud's store; None where the value itself is to be delivered."""
-    found = _SECRET.fullmatch(value.strip())
+    found = REFERENCE.fullmatch(value.strip())
     secret = platform.secrets[found[1]] if found else None
     if secret is None or secret.store is None or secret.deliver == "value":
         return None
@@ -60,7 +57,9 @@ def _by_reference(platform: Platform, value: str) -> str | None:
         case "key_vault":
             return "/".join(filter(None, (f"keyvault://{entry.place}", entry.name, entry.version)))
         case "ssm":
-            return f"ssm://{entry.name}"
+            from triplane.serverless.aws.fargate_task import reference
+
+            return reference(entry.name)
     return "/".join(filter(None, (f"secretsmanager://{entry.name}", entry.version)))
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from triplane.core.words import cloud, plain, urgent_first
+
 if TYPE_CHECKING:
     from triplane.core.change import ChangeSet, ComponentChange
 
@@ -13,7 +15,6 @@ LIMIT = 60_000
 ROWS = 100
 """So many components are in the tables, over all clouds."""
 WIDTH = 300
-CLOUDS = {"aws": "AWS", "gcp": "Google Cloud", "azure": "Azure"}
 
 
 def marker(platform: str, environment: str) -> str:
@@ -51,8 +52,8 @@ def body(change_sets: Sequence[ChangeSet], *, link: str = "", decision: str = ""
 
 
 def _table(change_set: ChangeSet, room: int) -> str:
-    title = f"#### {CLOUDS.get(change_set.cloud, change_set.cloud)}: risk {change_set.risk}"
-    ordered = _ordered(change_set)
+    title = f"#### {cloud(change_set.cloud)}: risk {change_set.risk}"
+    ordered = urgent_first(change_set.changed)
     if not ordered:
         return f"{title}\n\nNo changes."
     rows = [
@@ -66,7 +67,7 @@ def _table(change_set: ChangeSet, room: int) -> str:
 def _with_details(text: str, change_sets: Sequence[ChangeSet]) -> str:
     """Each component's lines in a folded block, as many as there is room for."""
     for change_set in change_sets:
-        for change in _ordered(change_set):
+        for change in urgent_first(change_set.changed):
             if not change.lines:
                 continue
             block = _details(change)
@@ -77,27 +78,14 @@ def _with_details(text: str, change_sets: Sequence[ChangeSet]) -> str:
 
 
 def _details(change: ComponentChange) -> str:
-    lines = "\n".join(_line(line) for line in change.lines[:200])
+    lines = "\n".join(plain(line, WIDTH) for line in change.lines[:200])
     more = f"\n... and {len(change.lines) - 200} more" if len(change.lines) > 200 else ""
     return f"<details><summary>{change.address}</summary>\n\n```diff\n{lines}{more}\n```\n\n</details>"
 
 
-def _ordered(change_set: ChangeSet) -> list[ComponentChange]:
-    return sorted(change_set.changed, key=lambda change: (not change.denied, -change.risk))
-
-
-def _line(line: str) -> str:
-    """One that cannot end the block of code it stands in."""
-    return _cut(line.replace("`", "'").replace("\r", " ").replace("\n", " "))
-
-
 def _cell(text: str) -> str:
     """Text that stays within its cell: no Markdown, no HTML, and nobody is mentioned."""
-    plain = _line(text).replace("|", "/").replace("<", "&lt;")
+    cell = plain(text, WIDTH).replace("|", "/").replace("<", "&lt;")
     for character in "@#[]*_~!":
-        plain = plain.replace(character, f"&#{ord(character)};")
-    return plain
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= WIDTH else f"{text[: WIDTH - 1]}…"
+        cell = cell.replace(character, f"&#{ord(character)};")
+    return cell

@@ -177,7 +177,7 @@ class PullRequestCommentOperator(ForgeOperator):
 
     def tell(self, context: Context) -> str:
         """Returns the comment's id."""
-        from triplane.core.approval import Policy
+        from triplane.core.approval import votes_needed
         from triplane.forge import comment
         from triplane.forge.repository import repository
         from triplane.notify.links import decision_link, run_link
@@ -192,7 +192,7 @@ class PullRequestCommentOperator(ForgeOperator):
             raise InputError("there are no change sets to comment on")
         run: Any = context["dag_run"]
         asked = str(self.asked) == "True"
-        needed = max(Policy.from_json(item.policy).needed(item.risk) for item in found) if asked else 0
+        needed = max(map(votes_needed, found)) if asked else 0
         text = comment.body(
             found, link=run_link(run.dag_id, run.run_id), decision=decision_link(context), needed=needed
         )

@@ -15,7 +15,7 @@ from triplane import settings
 from triplane.core.errors import InputError
 from triplane.core.references import resolve
 from triplane.kubernetes.operators.base import airflow_errors
-from triplane.secrets.references import lookup as lookup_in
+from triplane.secrets.references import lookup_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -14,7 +14,7 @@ from triplane.applying import Applying
 from triplane.core.digest import digest_tree
 from triplane.core.errors import InputError
 from triplane.kubernetes.cluster_operator import ClusterOperator
-from triplane.secrets.references import lookup as lookup_in
+from triplane.secrets.references import lookup_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -208,9 +208,12 @@ class RecordOperator(BaseOperator):
         found = [found_result(_instance(context), task_ids) for task_ids in self.tasks.values()]
         results = [Result.from_json(value).to_json() for value in flat(found) if value]
         change_set = settings.get_change_set(self.change_set)
-        settings.ledger(f"{self.environment}/{self.cloud}").append(
-            ROLLOUT, {**body(change_set), "run_id": _run(context).run_id, "results": results}
-        )
+        ledger = settings.ledger(f"{self.environment}/{self.cloud}")
+        entry = {**body(change_set), "run_id": _run(context).run_id, "results": results}
+        if entry not in [
+            dict(known.body) for known in ledger.entries(ROLLOUT)[-1:]
+        ]:  # a try that was killed later
+            ledger.append(ROLLOUT, entry)
         for result in results:
             self.log.info("%s: %s %s", result["address"], result["state"], result["version"])
         deployed.record(settings.artifact_store(), change_set, results, _run(context).run_id)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseNotifier
 
 from triplane.core.digest import digest
+from triplane.core.words import cloud
 from triplane.rollout import report
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 ROWS = 40
 """So many components are listed, those that did not finish first."""
-CLOUDS = {"aws": "AWS", "gcp": "Google Cloud", "azure": "Azure"}
 DONE: dict[str, tuple[Event, str]] = {
     "deploy": ("deployed", "Deployed to"),
     "apply": ("deployed", "Deployed to"),
@@ -39,7 +39,7 @@ def tell(
     if not routes or not (problems or any(row["state"] != "unchanged" for row in rows)):
         return
     environment, action = _params(context)
-    where = ", ".join(CLOUDS.get(name, name) for name in dict.fromkeys(row["cloud"] for row in rows))
+    where = ", ".join(cloud(name) for name in dict.fromkeys(row["cloud"] for row in rows))
     if not problems:
         event, words = DONE.get(action, DONE["deploy"])
         _send(context, routes, event, f"{words} {environment} ({where})", text(rows))

@@ -9,7 +9,7 @@ from triplane import settings
 from triplane.core.errors import InputError
 
 
-def lookup(scope: str) -> Callable[[str], Any]:
+def lookup_in(scope: str) -> Callable[[str], Any]:
     """As :func:`triplane.settings.lookup`, and secrets where the clouds keep them.
 
     ``${secretsmanager://aws_default@eu-west-1/shop/database?part=password}`` and the like, see

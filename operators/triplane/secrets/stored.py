@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple, Self
+from typing import NamedTuple, Self
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
 from triplane.core.errors import InputError
 
-Store = Literal["secretsmanager", "ssm", "secretmanager", "keyvault"]
-CLOUDS: dict[str, str] = {"secretsmanager": "aws", "ssm": "aws", "secretmanager": "gcp", "keyvault": "azure"}
-TITLES: dict[str, str] = {
+STORES: dict[str, str] = {
     "secretsmanager": "AWS Secrets Manager",
     "ssm": "the SSM Parameter Store",
     "secretmanager": "Google Secret Manager",
@@ -33,7 +31,7 @@ class Stored(NamedTuple):
         """The inverse of ``str()``. :raises InputError: it is not such a reference"""
         url = urlsplit(reference)
         connection, at, place = url.netloc.partition("@")
-        if url.scheme not in CLOUDS or not at or not url.path.strip("/"):
+        if url.scheme not in STORES or not at or not url.path.strip("/"):
             raise InputError(f"{reference} is not a reference to a secret, such as {cls.example()}")
         query = {name: values[-1] for name, values in parse_qs(url.query).items()}
         name = unquote(url.path.removeprefix("/"))
@@ -53,4 +51,4 @@ class Stored(NamedTuple):
     def said(self) -> str:
         """For people: which secret it is, and where."""
         version = f" version {self.version}" if self.version else ""
-        return f"{self.name}{version} in {TITLES[self.store]} ({self.place})"
+        return f"{self.name}{version} in {STORES[self.store]} ({self.place})"

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from triplane.core.references import references
 from triplane.spec import secret_checks
 from triplane.spec.approvals import Approval
-from triplane.spec.document import Document, Location, Problem
+from triplane.spec.document import Document, Location, Problem, mapping
 from triplane.spec.graph import cycle, upstream
 from triplane.spec.model import CLOUDS
 from triplane.spec.notify import template_problem
@@ -82,7 +82,7 @@ class _Checks:
 
     def get(self, *path: str) -> Mapping[str, Any]:
         """The mapping at a place, empty where there is none."""
-        return _mapping(self.document.data, *path)
+        return mapping(self.document.data, *path)
 
     def stacks(self, cloud: str) -> Iterator[Problem]:
         base = ("clouds", cloud, "stacks")
@@ -94,7 +94,7 @@ class _Checks:
             for index, other in enumerate(_names(stacks[name], "after")):
                 if other not in stacks:
                     yield self._unknown((*base, name, "after", index), "stack", other, stacks)
-            for variable, secret in _mapping(stacks[name], "secrets").items():
+            for variable, secret in mapping(stacks[name], "secrets").items():
                 if str(secret) not in self.get("secrets"):
                     location = (*base, name, "secrets", variable)
                     yield self._unknown(location, "secret", str(secret), self.get("secrets"))
@@ -111,7 +111,7 @@ class _Checks:
                 place = (*base, kind, name, "images")
                 used += [((*place, key), image) for key, image in self.get(*place).items()]
         for function, body in self.get(*base, "functions").items():
-            if "image" in _mapping(body):
+            if "image" in mapping(body):
                 used.append(((*base, "functions", function, "image"), body["image"]))
         for location, image in used:
             if str(image) not in self.get("images"):
@@ -125,12 +125,12 @@ class _Checks:
         for kind in ("streams", "schedules"):
             for name, body in self.get("clouds", cloud, kind).items():
                 location = ("clouds", cloud, kind, name, "function")
-                called = _mapping(body).get("function")
+                called = mapping(body).get("function")
                 if not isinstance(called, str):
                     continue
                 if called not in functions:
                     yield self._unknown(location, "function", called, functions)
-                elif (target := _mapping(functions[called]).get("target")) not in _CALLED[cloud]:
+                elif (target := mapping(functions[called]).get("target")) not in _CALLED[cloud]:
                     message = f"{kind} call {' and '.join(_CALLED[cloud])} in {cloud}, '{called}' is {target}"
                     yield self.document.problem(location, message)
 
@@ -173,7 +173,7 @@ class _Checks:
                 if environment not in self.get("environments"):
                     place = ("notify", name, "environments", index)
                     yield self._unknown(place, "environment", environment, self.get("environments"))
-            if isinstance(template := _mapping(route).get("template"), str) and (
+            if isinstance(template := mapping(route).get("template"), str) and (
                 text := template_problem(template)
             ):
                 yield self.document.problem(("notify", name, "template"), text)
@@ -239,10 +239,10 @@ class _Checks:
 
     def _variable(self, name: str) -> tuple[str, str] | None:
         environments = self.get("environments")
-        without = [e for e, body in environments.items() if name not in _mapping(body, "variables")]
+        without = [e for e, body in environments.items() if name not in mapping(body, "variables")]
         if not without:
             return None
-        known = {key for body in environments.values() for key in _mapping(body, "variables")}
+        known = {key for body in environments.values() for key in mapping(body, "variables")}
         return f"not a variable of {', '.join(without)}", "" if name in known else _closest(name, known)
 
     def _output(self, cloud: str, location: Location, stack: str, output: str) -> tuple[str, str] | None:
@@ -307,7 +307,7 @@ class _Checks:
                             yield self.document.problem(location, f"{file} is not a file of the source")
 
     def _paths(self) -> Iterator[tuple[Location, str]]:
-        if isinstance(policies := _mapping(self.document.data).get("policies"), str):
+        if isinstance(policies := mapping(self.document.data).get("policies"), str):
             yield ("policies",), policies
         for name in self.get("tests"):
             if isinstance(path := self.get("tests", name).get("path"), str):
@@ -318,7 +318,7 @@ class _Checks:
         for cloud in CLOUDS:
             for kind in ("stacks", "manifests", "charts", "functions"):
                 for name, body in self.get("clouds", cloud, kind).items():
-                    if isinstance(path := _mapping(body).get("path"), str):
+                    if isinstance(path := mapping(body).get("path"), str):
                         yield ("clouds", cloud, kind, name, "path"), path
 
     def graph(self, cloud: str) -> dict[str, Sequence[str]]:
@@ -369,14 +369,8 @@ def _replaced(location: Location) -> _Replaced | None:
     return None
 
 
-def _mapping(data: Any, *path: str) -> Mapping[str, Any]:
-    for step in path:
-        data = data.get(step) if isinstance(data, Mapping) else None
-    return data if isinstance(data, Mapping) else {}
-
-
 def _names(body: Any, key: str) -> list[str]:
-    value = _mapping(body).get(key)
+    value = mapping(body).get(key)
     return [str(item) for item in value] if isinstance(value, list) else []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -126,6 +126,13 @@ class Document:
     def _at(self, mark: yaml.Mark | None, message: str, hint: str = "") -> Problem:
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         return Problem(self.file, line, column, message, hint)
+
+
+def mapping(data: Any, *path: str) -> Mapping[str, Any]:
+    """The mapping at a place of plain data, empty where there is none."""
+    for step in path:
+        data = data.get(step) if isinstance(data, Mapping) else None
+    return data if isinstance(data, Mapping) else {}
 
 
 def _child(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node | None, yaml.Node] | None:

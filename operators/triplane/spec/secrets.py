@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -11,6 +12,8 @@ from triplane.spec.values import AirflowName, Value
 PLACES = ("variable", "connection", "secrets_manager", "ssm", "secret_manager", "key_vault")
 STORED = {"secrets_manager": "aws", "ssm": "aws", "secret_manager": "gcp", "key_vault": "azure"}
 """Store -> the cloud that it belongs to, whose connection reads it."""
+REFERENCE = re.compile(r"\$\{\s*secret\.([\w-]+)\s*\}")
+"""How values refer to a secret by its name in the spec."""
 StoredName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_/.+=@:!-]+$", max_length=2048)]
 
 

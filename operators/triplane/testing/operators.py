@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from triplane import settings
 from triplane.core.errors import InputError, TerminalError, ToolTimeout, TriplaneError
 from triplane.core.references import resolve
-from triplane.secrets.references import lookup as lookup_in
+from triplane.secrets.references import lookup_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -20,7 +20,7 @@ from triplane.cli import commands, start
 from triplane.cli.api import Api, Login
 from triplane.cli.exits import DeniedError, UnreachableError
 from triplane.cli.follow import follow
-from triplane.cli.main import main
+from triplane.cli.main import _parser, main
 from triplane.cli.observe import observe
 from triplane.cli.remote import ACTIONS
 from triplane.cli.text import clean
@@ -145,10 +145,47 @@ def test_run_ids() -> None:
 
     assert run_id("plan") == "ci-staging-plan-0123456789ab"
     assert run_id("deploy", dry_run=True) == "ci-staging-deploy-dry-run-0123456789ab"
+    assert run_id("plan", pull_request=42) == "ci-staging-plan-pr42-0123456789ab"
     assert run_id("drift", key="night 7/3") == run_id("drift", key="night 7/3")
     assert re.fullmatch(r"ci-staging-drift-0123456789ab-[0-9a-f]{12}", run_id("drift", key="night 7/3"))
     for moving in (("rollback", COMMIT), ("drift", COMMIT), ("deploy", "main"), ("deploy", "HEAD")):
         assert run_id(*moving) != run_id(*moving)
+
+
+@pytest.mark.parametrize(
+    ("environ", "number"),
+    [
+        ({"GITHUB_REF": "refs/pull/42/merge"}, 42),
+        ({"GITHUB_REF": "refs/heads/42"}, None),
+        ({"CI_MERGE_REQUEST_IID": "7"}, 7),
+        ({"SYSTEM_PULLREQUEST_PULLREQUESTNUMBER": "8"}, 8),
+        ({"CODEBUILD_WEBHOOK_TRIGGER": "pr/9"}, 9),
+        ({"CODEBUILD_WEBHOOK_TRIGGER": "branch/main", "PR_NUMBER": ""}, None),
+        ({"PR_NUMBER": "10"}, 10),
+        ({}, None),
+    ],
+)
+def test_the_pull_request_is_the_one_that_ci_builds(environ: dict[str, str], number: int | None) -> None:
+    assert start.pull_request(environ) == number
+
+
+@pytest.mark.parametrize(
+    ("words", "environ", "conf"),
+    [
+        (["plan"], {"GITHUB_REF": "refs/pull/42/merge"}, {"pull_request": 42}),
+        (["plan", "--pull-request", "7"], {"GITHUB_REF": "refs/pull/42/merge"}, {"pull_request": 7}),
+        (["deploy"], {"GITHUB_REF": "refs/pull/42/merge"}, {}),
+        (["deploy", "--pull-request", "7"], {}, {"pull_request": 7}),
+        (["rollback", "--to", "v1.2"], {}, {"to": "v1.2"}),
+        (["rollback"], {}, {}),
+    ],
+)
+def test_what_a_command_says_reaches_the_run(
+    words: list[str], environ: dict[str, str], conf: dict[str, Any]
+) -> None:
+    arguments = _parser(words).parse_args([*words, "--environment", "staging", "--revision", COMMIT])
+    found = commands._request(commands.Session(arguments, environ)).conf
+    assert {name: found[name] for name in ("to", "pull_request") if name in found} == conf
 
 
 def test_the_commit_is_that_of_git_then_that_of_ci_then_what_was_given(tmp_path: Path) -> None:

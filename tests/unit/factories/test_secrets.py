@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 
 from triplane.factories.values import function_environment, secret_reference
+from triplane.serverless.aws.fargate_task import reference, value_from
+from triplane.spec.document import Document
 from triplane.spec.load import load, problems_of
+from triplane.spec.secret_checks import problems
 
 SPEC = """
 version: 1
@@ -63,7 +66,7 @@ def test_operators_get_a_reference(tmp_path: Path, name: str, reference: str) ->
         ("plain", "${variable.shop_plain}"),
         ("open", "${secretsmanager://aws_default@eu-west-1/shop/open}"),
         ("whole", "secretsmanager://shop/whole"),
-        ("param", "ssm:///shop/param"),
+        ("param", "ssm://shop/param"),
         ("google", "secretmanager://shop-key/7"),
         ("latest", "secretmanager://shop-key/latest"),
         ("vault", "keyvault://shop-vault/token"),
@@ -93,6 +96,28 @@ def test_what_a_cloud_cannot_read_is_an_error(tmp_path: Path, aws: str, gcp: str
         str(item) for item in problems_of(write(tmp_path, aws, gcp)) if "does not exist" not in str(item)
     ]
     assert [problem in text for text in found] == ([True] if problem else [])
+
+
+@pytest.mark.parametrize(
+    ("secret", "problem"),
+    [
+        (
+            '{ssm: /shop/param, version: "3"}',
+            "fargate reads the latest version of a parameter; say `deliver: value`",
+        ),
+        ("{secrets_manager: 'arn:aws:secretsmanager:eu-west-1:1:secret:a'}", "is given a secret by its name"),
+        ("{ssm: /shop/param}", ""),
+    ],
+)
+def test_what_fargate_can_read(secret: str, problem: str) -> None:
+    text = f"secrets: {{a: {secret}}}\nclouds: {{aws: {{functions: {{f: {{target: fargate, environment: {{X: '${{secret.a}}'}}}}}}}}}}"
+    found = [str(item) for item in problems(Document("platform.yaml", text))]
+    assert [problem in item for item in found] == ([True] if problem else [])
+
+
+def test_a_reference_to_a_parameter_is_one_that_fargate_takes() -> None:
+    for name in ("/shop/param", "param", "/param"):
+        assert value_from(reference(name), lambda _: "") == name
 
 
 def test_a_store_needs_its_cloud(tmp_path: Path) -> None:

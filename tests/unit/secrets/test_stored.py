@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 
 from triplane.core.errors import InputError
 from triplane.core.references import references
-from triplane.secrets.stored import CLOUDS, Stored
+from triplane.secrets.stored import STORES, Stored
 
 NAMES = st.text("abcXYZ019_/.+=@:!-", min_size=1).filter(lambda name: name.strip("/"))
 
 
 @given(
-    st.sampled_from(sorted(CLOUDS)),
+    st.sampled_from(sorted(STORES)),
     st.from_regex(r"[a-z_]{1,20}", fullmatch=True),
     st.from_regex(r"[a-z0-9-]{1,20}", fullmatch=True),
     NAMES,

@@ -10,7 +10,7 @@ from airflow.sdk.exceptions import AirflowSkipException
 
 from triplane.core.references import resolve
 from triplane.kubernetes.operators.base import airflow_errors
-from triplane.secrets.references import lookup as lookup_in
+from triplane.secrets.references import lookup_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from triplane import settings
 from triplane.kubernetes.operators.base import HelmOperator
-from triplane.secrets.references import lookup as lookup_in
+from triplane.secrets.references import lookup_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -14,7 +14,7 @@ from triplane import settings
 from triplane.applying import Applying
 from triplane.core.errors import RefusedError, ToolError
 from triplane.kubernetes.operators.base import HelmOperator, went_back_key
-from triplane.secrets.references import lookup as lookup_in
+from triplane.secrets.references import lookup_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

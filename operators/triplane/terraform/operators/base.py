@@ -16,7 +16,7 @@ from triplane import clouds, settings
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, TerminalError, TriplaneError
 from triplane.core.references import holds_secret, resolve
-from triplane.secrets.references import lookup as lookup_in
+from triplane.secrets.references import lookup_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -12,7 +12,7 @@ from airflow.sdk import BaseOperator, BaseOperatorLink
 from triplane import settings
 from triplane.core.digest import digest
 from triplane.core.errors import InputError
-from triplane.secrets.references import lookup as lookup_in
+from triplane.secrets.references import lookup_in
 from triplane.serverless.airflow import airflow_errors, resolved
 from triplane.serverless.events.targets import DEFAULT_CONNECTIONS, STREAMS, TARGETS
 from triplane.serverless.links import CONSOLE_URL, ConsoleLink
