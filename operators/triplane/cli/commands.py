@@ -35,14 +35,15 @@ OUTCOMES = {
 def run(name: str, arguments: argparse.Namespace) -> int:
     """Run one command, and say on stderr (and as JSON, if that was asked for) what went wrong."""
     session = Session(arguments)
-    try:
-        with _interrupts():
+    with _interrupts():
+        try:
             return int(COMMANDS[name](session))
-    except TriplaneError as error:
-        code = Exit.USAGE if isinstance(error, InputError) else getattr(error, "code", Exit.FAILED)
-        return session.failed(str(error), code)
-    except KeyboardInterrupt:
-        return session.interrupted()
+        except TriplaneError as error:
+            code = Exit.USAGE if isinstance(error, InputError) else getattr(error, "code", Exit.FAILED)
+            return session.failed(str(error), code)
+        except KeyboardInterrupt:
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the first is being heeded
+            return session.interrupted()
 
 
 class Session:
@@ -95,7 +96,6 @@ class Session:
 
     def interrupted(self) -> int:
         """Ctrl-C, or SIGTERM as CI sends it."""
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         text = "interrupted"
         if self.started and getattr(self.options, "cancel_on_interrupt", False):
             self.api.fail(self.started.dag_id, self.started.run_id)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.chaos.parent import PATIENT
+from tests.e2e.deployment import autopsy
 from tests.e2e.deployment.small import DAGS, PREFIX, SmallPlatform
 from triplane.sandbox.airflow import AirflowApi, AirflowError, LocalAirflow
 from triplane.sandbox.runtime import Sandbox
@@ -145,6 +147,19 @@ class Installation:
         """The log of a task's last try."""
         tries = self.task(dag_id, run_id, task_id)["try_number"]
         return self.alice.logs(dag_id, run_id, task_id, attempt=tries)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that fails shows what Airflow was at."""
+    report = yield
+    installation = getattr(item, "funcargs", {}).get("installation")
+    if report.failed and isinstance(installation, Installation):
+        with suppress(Exception):
+            report.sections.append(("Airflow", autopsy.tell(installation.olga)))
+    return report
 
 
 @pytest.fixture(scope="package")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -615,9 +616,11 @@ def test_ctrl_c_leaves_the_run_alone_unless_it_shall_end_it(
 
     airflow.change = interrupt
     more = ("--cancel-on-interrupt",) if cancels else ()
+    before = signal.getsignal(signal.SIGTERM)
     assert run("deploy", "--environment", "staging", "--revision", COMMIT, "--wait", *more) == 130
     assert airflow.runs["deploy", RUN]["state"] == ("failed" if cancels else "queued")
     assert (f"triplane status {RUN} --wait" in capsys.readouterr().err) is not cancels
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_the_command_needs_neither_airflow_nor_its_configuration() -> None:
