@@ -154,7 +154,7 @@ def _drift(airflow: LocalAirflow) -> list[str]:
 def _ending(home: Path, started: Sequence[Any]) -> str:
     sandbox, airflow = started
     return (
-        f"kill -TERM -{airflow.pid}; {sys.executable} -m triplane.sandbox down --home {sandbox.home}; rm -r {home}"
+        f"kill -TERM -{airflow.pid}; {sys.executable} -m triplane.sandbox down --home {sandbox.home}; rm -r {home} {airflow.database.folder}"
         f"   (Airflow: {airflow.url}, admin / {airflow.password('admin')})"
     )
 

@@ -1,4 +1,4 @@
-"""An Airflow of one's own on this machine (SQLite, LocalExecutor), and a client for its REST API."""
+"""An Airflow of one's own on this machine (PostgreSQL, LocalExecutor), and a client for its REST API."""
 
 from __future__ import annotations
 
@@ -18,14 +18,13 @@ import httpx
 from cryptography.fernet import Fernet
 
 from triplane.core.errors import TriplaneError
+from triplane.sandbox.postgres import Postgres
 from triplane.sandbox.processes import tail
 
 USERS = {"admin": "admin", "alice": "op", "bob": "op", "carol": "op", "olga": "op", "vera": "viewer"}
 START_SECONDS = 240.0
 SETTLE_SECONDS = 1.0
 STOP_SECONDS = 20.0
-PATIENCE = 60
-"""Seconds that a write waits for others: SQLite has one writer at a time, and five seconds are short on a busy machine."""
 # As `airflow standalone`, but for the servers of log files: those would listen on every network interface.
 PARTS = (
     ("api-server",),
@@ -63,6 +62,7 @@ class LocalAirflow:
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._group = 0
         home.mkdir(parents=True, mode=0o700, exist_ok=True)
+        self.database = Postgres(home / "postgres.log")
         self.environ = self._environ(dags, platform) | dict(environ) | self._keys()
         self.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), self.environ["PATH"]])
 
@@ -71,11 +71,12 @@ class LocalAirflow:
         if not self._passwords.exists():
             self._passwords.write_text(json.dumps({user: secrets.token_hex(12) for user in USERS}))
             self._passwords.chmod(0o600)
+        self._processes["postgres"] = self.database.start()
+        self._group = self._processes["postgres"].pid
         if self._run("db", "migrate").wait():
             raise AirflowError(f"Airflow has no database; the end of {self.log}:\n{tail(self.log)}")
         for part in PARTS:
             self._processes[part[0]] = self._run(*part, group=self._group)
-            self._group = self._group or self._processes[part[0]].pid
         self._wait_until(self._healthy, "get ready")
 
     def kill(self, part: str) -> None:
@@ -100,15 +101,15 @@ class LocalAirflow:
             )
 
     def stop(self) -> None:
-        """Stop the whole process group; SIGKILL what is left after 20 seconds."""
-        if self.pid is None:
-            return
-        for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
-            _signal_group(self._group, number)
-            end = time.monotonic() + seconds
-            while time.monotonic() < end and self._alive():
-                time.sleep(0.1)
+        """Stop the whole process group; SIGKILL what is left after 20 seconds. Its database is deleted."""
+        if self._group:
+            for number, seconds in ((signal.SIGTERM, STOP_SECONDS), (signal.SIGKILL, 5.0)):
+                _signal_group(self._group, number)
+                end = time.monotonic() + seconds
+                while time.monotonic() < end and self._alive():
+                    time.sleep(0.1)
         self._processes, self._group = {}, 0
+        self.database.remove()
 
     @property
     def pid(self) -> int | None:
@@ -154,7 +155,7 @@ class LocalAirflow:
             "CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "CORE__SIMPLE_AUTH_MANAGER_USERS": ",".join(f"{u}:{role}" for u, role in USERS.items()),
             "CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self._passwords),
-            "DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{self.home}/airflow.db?timeout={PATIENCE}",
+            "DATABASE__SQL_ALCHEMY_CONN": self.database.uri,
             "API__PORT": str(self.port),
             "API__HOST": "127.0.0.1",
             "API__BASE_URL": self.url,

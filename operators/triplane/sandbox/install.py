@@ -28,6 +28,7 @@ from triplane.sandbox.install_tools import (
     run,
     venv_install,
 )
+from triplane.sandbox.postgres import DEBIAN
 
 Progress = Callable[[str], None]
 
@@ -50,6 +51,7 @@ PACKAGES = {
     "git": "git",
     "nodejs": "node",
     "npm": "npm",
+    "postgresql": "initdb",
     "skopeo": "skopeo",
 }
 BUILD_PACKAGES = {"dpkg-dev": "dpkg-source", "jq": "jq", "make": "make", "gcc": "gcc", "rsync": "rsync"}
@@ -150,7 +152,8 @@ def _install_packages(cache: Path, packages: dict[str, str], on_progress: Progre
 
 
 def _command(name: str) -> str | None:
-    return shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin")
+    folders = (os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin", *map(str, DEBIAN.glob("*/bin")))
+    return shutil.which(name, path=os.pathsep.join(folders))
 
 
 @contextmanager
