@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import bench_parent
 import bench_releases
 import bench_terraform
 import yaml
@@ -78,6 +79,7 @@ def benches(scratch: Path) -> Iterator[tuple[str, float, float]]:
     ours_200, theirs_200 = bench_terraform.drift(scratch, 200)
     yield "drift_200", ours_200 / theirs_200, 1.15
     yield "drift_growth", ours_200 / ours_50 / 4, 1.1
+    yield "unchanged_run", bench_parent.unchanged_run(scratch / "parent"), 2.0
 
 
 def dag_parse(scratch: Path, platform: Path, rounds: int) -> float:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import pytest
 
 from triplane import settings
 from triplane.clouds import aws, azure, gcp
+from triplane.core import deployed
+from triplane.core.change import ChangeSet
 from triplane.core.errors import InputError, TransientError
 from triplane.core.references import resolve
 from triplane.sandbox.runtime import Sandbox
+from triplane.secrets.drift_operators import SecretDriftBatchOperator
 from triplane.secrets.references import lookup_in
 from triplane.secrets.stored import Stored
 from triplane.secrets.stores import read, version
+from triplane.secrets.versions import current
 
 pytestmark = pytest.mark.usefixtures("cloud_env")
 PROJECT, REGION, VAULT = "triplane-sandbox", "eu-west-1", "streaming-vault"
@@ -153,3 +158,60 @@ def test_a_connection_that_may_not_read_is_named(name: str, monkeypatch: pytest.
     monkeypatch.setenv("AIRFLOW_CONN_AZURE_DEFAULT", json.dumps({**connection, "password": "wrong"}))
     with pytest.raises(InputError, match="azure_default"):
         read(STORES["keyvault"].stored(name))
+
+
+@pytest.mark.usefixtures("lab")
+@pytest.mark.parametrize("kind", STORES)
+def test_a_rotated_secret_is_drift_until_it_is_deployed_again(kind: str, name: str) -> None:
+    store = STORES[kind]
+    reference = str(store.stored(name))
+    user = "aws/function/webhook"
+    secret = {
+        "address": f"aws/secret/{name}",
+        "scope": "staging/aws",
+        "reference": reference,
+        "users": [user],
+    }
+
+    def check() -> dict[str, Any]:
+        operator = SecretDriftBatchOperator(task_id="secrets", components=[secret])
+        (found,) = operator.execute({})
+        return found
+
+    def deploy() -> str:
+        versions = current({user: {name: reference}})
+        change_set = replace(CHANGE_SET, secrets=versions)
+        result = {"address": user, "version": "1", "state": "deployed"}
+        deployed.record(settings.artifact_store(), change_set, [result], "r")
+        return versions[user][name]
+
+    missing = check()
+    assert (missing["state"], "there is no" in missing["error"]) == ("unknown", True)
+    store.put(name, "correct-horse-1")
+    assert check()["state"] == "pending"
+    first = deploy()
+    assert check()["state"] == "in_sync"
+    second = store.put(name, "correct-horse-2")
+    found = check()
+    assert found["state"] == "drifted"
+    (item,) = found["resources"]
+    assert (item["address"], item["attributes"]) == (
+        f"secret of {user}",
+        [{"name": "version", "before": first, "after": f"{second}, newer than deployed"}],
+    )
+    assert deploy() == second == resolve(f"${{{store.stored(name).of_version}}}", lookup_in("staging/aws"))
+    assert (check()["state"], check()["cured"]) == ("in_sync", [])
+
+
+CHANGE_SET = ChangeSet(
+    platform="shop",
+    environment="staging",
+    cloud="aws",
+    asked="HEAD",
+    revision="abc",
+    source="sha256:1",
+    spec="sha256:2",
+    policy={},
+    planned_at="2026-01-01T00:00:00+00:00",
+    changes=(),
+)

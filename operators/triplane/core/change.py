@@ -87,7 +87,8 @@ class ChangeSet:
     ``asked`` is the revision as somebody asked for it (a branch, a tag, ``HEAD``), ``revision`` the commit that
     this was then. ``tests`` is what the tests of this source said, by name and text. ``source`` is the digest of the frozen source, ``spec`` that of ``platform.yaml``, ``policy``
     the environment's approval policy as plain values. ``planned_at`` is ISO 8601 with a zone. ``emergency`` is why this
-    does not wait until the environment may be changed, empty for what waits.
+    does not wait until the environment may be changed, empty for what waits. ``secrets`` says which versions of the clouds'
+    secrets each component was planned with: address -> name -> version.
     """
 
     platform: str
@@ -105,6 +106,7 @@ class ChangeSet:
     release: Mapping[str, Any] = field(default_factory=dict)
     undoes: Mapping[str, str] = field(default_factory=dict)
     emergency: str = ""
+    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def risk(self) -> Risk:
@@ -158,6 +160,9 @@ class ChangeSet:
             **({"release": dict(self.release)} if self.release else {}),
             **({"undoes": dict(self.undoes)} if self.undoes else {}),
             **({"emergency": self.emergency} if self.emergency else {}),
+            **(
+                {"secrets": {key: dict(value) for key, value in self.secrets.items()}} if self.secrets else {}
+            ),
         }
 
     @classmethod

@@ -19,7 +19,8 @@ THERE = ("deployed", "unchanged", "rolled_back")
 
 
 def read(store: ArtifactStore, scope: str) -> dict[str, dict[str, Any]]:
-    """Address -> ``version``, ``change_set``, ``revision`` and ``run_id`` of the rollout that saw it last."""
+    """Address -> ``version``, ``change_set``, ``revision``, ``run_id`` and ``secrets`` (name -> version) of the rollout that saw
+    it last."""
     data = store.get_named(_key(scope))
     found: dict[str, dict[str, Any]] = {} if data is None else json.loads(data)
     return found
@@ -41,6 +42,7 @@ def record(
                 "change_set": change_set.digest,
                 "revision": change_set.revision,
                 "run_id": run_id,
+                "secrets": dict(change_set.secrets.get(result["address"], {})),
             }
     store.put_named(_key(scope), canonical_json(found))
 

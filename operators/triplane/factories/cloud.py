@@ -18,6 +18,7 @@ from triplane.factories.events import KINDS, delete_leftovers, event_sources, pl
 from triplane.factories.images import built_images, pushed_images
 from triplane.factories.manifests import manifests
 from triplane.factories.notify import routes_of
+from triplane.factories.secrets import used_secrets
 from triplane.factories.testing import tasks_of_tests
 from triplane.rollout.authorize import AuthorizeOperator
 from triplane.rollout.operators import ChangeSetOperator, RecordOperator
@@ -159,6 +160,7 @@ def _tasks(build: Build, cloud: str) -> None:
         release=releases(build.platform, lambda release: release.promise()),
         in_release="{{ params.frozen is not none and params.dry_run }}",
         undo="{{ params.undo | tojson }}",
+        secrets=used_secrets(build, cloud),
         **retries(),
     )
     approval: Any = ApprovalSensor.partial(

@@ -14,8 +14,10 @@ from triplane.factories.context import Build, retries, spec, with_params
 from triplane.factories.events import KINDS, event_options, event_specs
 from triplane.factories.manifests import manifest_options
 from triplane.factories.notify import routes_of
+from triplane.factories.secrets import secret_components
 from triplane.kubernetes.drift_operators import KubernetesDriftBatchOperator
 from triplane.rollout.children import ChildRunOperator
+from triplane.secrets.drift_operators import SecretDriftBatchOperator
 from triplane.serverless.drift_operators import ServerlessDriftBatchOperator
 from triplane.serverless.events.drift_operators import EventSourceDriftBatchOperator
 from triplane.terraform.operators import TerraformDriftBatchOperator
@@ -84,7 +86,11 @@ def _tasks(build: Build) -> None:
     for cloud in build.platform.used_clouds():
         with TaskGroup(cloud):
             found += [*_stacks(build, cloud, frozen), *_cluster(build, cloud, frozen)]
-            found += [*_functions(build, cloud, frozen), *_event_sources(build, cloud)]
+            found += [
+                *_functions(build, cloud, frozen),
+                *_event_sources(build, cloud),
+                *_secrets(build, cloud),
+            ]
     checks = {task.task_id: addresses for task, addresses in found}
     report = DriftReportOperator(
         task_id="report",
@@ -194,3 +200,9 @@ def _event_sources(build: Build, cloud: str) -> Iterator[Checking]:
     if found:
         task = EventSourceDriftBatchOperator(task_id="event_sources", components=found, **retries())
         yield task, [str(source["address"]) for source in found]
+
+
+def _secrets(build: Build, cloud: str) -> Iterator[Checking]:
+    if found := secret_components(build, cloud):
+        task = SecretDriftBatchOperator(task_id="secrets", components=found, **retries())
+        yield task, [str(secret["address"]) for secret in found]

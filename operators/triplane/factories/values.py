@@ -39,9 +39,18 @@ def per_environment(platform: Platform, value: Any) -> PerEnvironment:
 
 
 def function_environment(platform: Platform, environment: Mapping[str, str]) -> PerEnvironment:
-    """The environment of a function: as :func:`per_environment`, but what the cloud itself can read stays a reference."""
+    """The environment of a function: as :func:`per_environment`, but what the cloud itself can read stays a reference.
+
+    To the version that is the latest when the function is planned, unless the secret is not to be tracked.
+    """
     written = {key: _by_reference(platform, value) or value for key, value in environment.items()}
     return per_environment(platform, written)
+
+
+def follows_by_itself(platform: Platform, name: str) -> bool:
+    """Whether functions are given the secret without its version, so that no deployment brings a newer one."""
+    secret = platform.secrets[name]
+    return secret.store == "ssm" and secret.deliver == "reference"
 
 
 def _by_reference(platform: Platform, value: str) -> str | None:
@@ -51,16 +60,17 @@ def _by_reference(platform: Platform, value: str) -> str | None:
     if secret is None or secret.store is None or secret.deliver == "value":
         return None
     entry = stored(platform, secret)
+    version = f"${{{entry.of_version}}}" if secret.track else entry.version
     match secret.store:
         case "secret_manager":
-            return f"secretmanager://{entry.name}/{entry.version or 'latest'}"
+            return f"secretmanager://{entry.name}/{version or 'latest'}"
         case "key_vault":
-            return "/".join(filter(None, (f"keyvault://{entry.place}", entry.name, entry.version)))
+            return "/".join(filter(None, (f"keyvault://{entry.place}", entry.name, version)))
         case "ssm":
             from triplane.serverless.aws.fargate_task import reference
 
             return reference(entry.name)
-    return "/".join(filter(None, (f"secretsmanager://{entry.name}", entry.version)))
+    return "/".join(filter(None, (f"secretsmanager://{entry.name}", version)))
 
 
 def secret_reference(platform: Platform, name: str) -> str:

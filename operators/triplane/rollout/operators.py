@@ -42,6 +42,8 @@ class ChangeSetOperator(BaseOperator):
     :param emergency: why this does not wait for a deployment window; empty if it does (templated)
     :param release: when this is rolled back by itself, as :class:`triplane.core.change.ChangeSet` has it (templated)
     :param in_release: whether this is planned for a parent run, which alone rolls back by itself (templated)
+    :param secrets: address -> name -> reference of the clouds' secrets that components use: they must be there, and their
+        versions are kept
     :param undo: ``{change_set, dag_id, run_id}`` of the release that this rolls back, or its JSON: what its approval
         covers is not asked about again (templated)
     """
@@ -74,12 +76,14 @@ class ChangeSetOperator(BaseOperator):
         emergency: str = "",
         release: Any = None,
         in_release: str | bool = False,
+        secrets: Mapping[str, Mapping[str, str]] | None = None,
         undo: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.release = release
         self.in_release = in_release
+        self.secrets = secrets or {}
         self.undo = undo
         self.tests = tests or {}
         self.emergency = emergency
@@ -120,6 +124,7 @@ class ChangeSetOperator(BaseOperator):
             if str(self.in_release) == "True" and self.action == "deploy"
             else {},
             undoes={name: str(undo[name]) for name in ("change_set", "run_id")} if undo else {},
+            secrets={} if self.action == "destroy" else self._secret_versions(),
         )
         digest = settings.put_change_set(change_set)
         settings.ledger(f"{self.environment}/{self.cloud}").append(
@@ -145,6 +150,14 @@ class ChangeSetOperator(BaseOperator):
                 "The approval of the release does not cover this, so people are asked: %s", reason
             )
         return questions(change_sets, needed if str(self.ask) == "True" else 0)
+
+    def _secret_versions(self) -> dict[str, dict[str, str]]:
+        from triplane.secrets.versions import current
+
+        try:
+            return current(self.secrets)
+        except InputError as error:
+            raise AirflowFailException(str(error)) from error
 
     def _tested(self) -> tuple[Mapping[str, Any], ...]:
         """What the tests said, without which nothing is deployed."""

@@ -14,6 +14,9 @@ STORES: dict[str, str] = {
     "keyvault": "Azure Key Vault",
 }
 
+VERSION = "#version"
+"""What a reference to the version of a secret ends with."""
+
 
 class Stored(NamedTuple):
     """``place`` is the region, the project or the vault; ``version`` is empty for the latest; ``part`` is the key of a
@@ -46,6 +49,11 @@ class Stored(NamedTuple):
         query = urlencode({name: value for name in ("version", "part") if (value := getattr(self, name))})
         base = f"{self.store}://{self.connection}@{self.place}/{quote(self.name)}"
         return f"{base}?{query}" if query else base
+
+    @property
+    def of_version(self) -> str:
+        """The reference that stands for the version of the secret in place of its value."""
+        return f"{self._replace(part='')}{VERSION}"
 
     @property
     def said(self) -> str:

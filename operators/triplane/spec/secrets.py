@@ -37,6 +37,8 @@ class Secret(Value):
     """Key, where the entry holds a JSON object."""
     deliver: Literal["reference", "value"] = "reference"
     """How functions and containers get an entry of their own cloud's store."""
+    track: bool = True
+    """Whether a newer version of an entry of a cloud's store is drift, and reaches what uses it with a deployment."""
 
     @property
     def store(self) -> str | None:
@@ -47,6 +49,8 @@ class Secret(Value):
     def _one_place(self) -> Self:
         if sum(getattr(self, place) is not None for place in PLACES) != 1:
             raise ValueError(f"a secret needs exactly one of {', '.join(map(repr, PLACES))}")
-        if self.store is None and (self.version or self.part or self.deliver != "reference"):
-            raise ValueError("'version', 'part' and 'deliver' are for entries of a cloud's store")
+        if self.store is None and (
+            self.version or self.part or self.deliver != "reference" or not self.track
+        ):
+            raise ValueError("'version', 'part', 'deliver' and 'track' are for entries of a cloud's store")
         return self

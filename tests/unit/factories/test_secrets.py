@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from triplane.factories.context import Build
+from triplane.factories.secrets import secret_components, used_secrets
 from triplane.factories.values import function_environment, secret_reference
 from triplane.serverless.aws.fargate_task import reference, value_from
 from triplane.spec.document import Document
@@ -25,6 +27,7 @@ secrets:
   param: {ssm: /shop/param}
   google: {secret_manager: shop-key, version: "7"}
   latest: {secret_manager: shop-key}
+  followed: {secret_manager: shop-key, track: false}
   vault: {key_vault: shop-vault/token}
 clouds:
   aws:
@@ -65,11 +68,15 @@ def test_operators_get_a_reference(tmp_path: Path, name: str, reference: str) ->
     [
         ("plain", "${variable.shop_plain}"),
         ("open", "${secretsmanager://aws_default@eu-west-1/shop/open}"),
-        ("whole", "secretsmanager://shop/whole"),
+        ("whole", "secretsmanager://shop/whole/${secretsmanager://aws_default@eu-west-1/shop/whole#version}"),
         ("param", "ssm://shop/param"),
-        ("google", "secretmanager://shop-key/7"),
-        ("latest", "secretmanager://shop-key/latest"),
-        ("vault", "keyvault://shop-vault/token"),
+        (
+            "google",
+            "secretmanager://shop-key/${secretmanager://google_cloud_default@p/shop-key?version=7#version}",
+        ),
+        ("latest", "secretmanager://shop-key/${secretmanager://google_cloud_default@p/shop-key#version}"),
+        ("followed", "secretmanager://shop-key/latest"),
+        ("vault", "keyvault://shop-vault/token/${keyvault://azure_default@shop-vault/token#version}"),
     ],
 )
 def test_functions_get_the_name_of_what_their_cloud_can_read(
@@ -129,3 +136,44 @@ def test_a_store_needs_its_cloud(tmp_path: Path) -> None:
     assert str(problem) == (
         f"{path}:5:7: key_vault is read with the connection of cloud azure, which this platform does not use"
     )
+
+
+def test_what_a_new_version_reaches_by_a_deployment_is_watched(tmp_path: Path) -> None:
+    """Not what is pinned, not what is followed, and not what Airflow keeps."""
+    values = ", ".join(
+        f"{name}: '${{secret.{name}}}'" for name in ("plain", "sm", "google", "followed", "vault")
+    )
+    path = write(tmp_path, gcp="${secret.latest}")
+    text = path.read_text().replace(
+        "    project: p",
+        f"    project: p\n    cluster: c\n    charts: {{api: {{path: c, values: {{{values}}}}}}}",
+    )
+    path.write_text(text.replace("    region: eu-west-1", FARGATE))
+    build = build_of(path)
+    assert used_secrets(build, "gcp") == {
+        "gcp/chart/api": {
+            "sm": "secretsmanager://aws_default@eu-west-1/shop/db",
+            "vault": "keyvault://azure_default@shop-vault/token",
+        },
+        "gcp/function/g": {"latest": "secretmanager://google_cloud_default@p/shop-key"},
+    }
+    assert used_secrets(build, "aws") == {
+        "aws/stack/db": {
+            "param": "ssm://aws_default@eu-west-1//shop/param",
+            "sm": "secretsmanager://aws_default@eu-west-1/shop/db",
+        }
+    }
+    database, parameter = secret_components(build, "aws")
+    assert (database["address"], database["users"]) == ("aws/secret/sm", ["aws/stack/db"])
+    assert parameter["address"] == "aws/secret/param"
+
+
+FARGATE = """\
+    region: eu-west-1
+    state: {bucket: b}
+    stacks:
+      db: {path: infra, variables: {host: "${secret.param}"}, secrets: {password: sm}}"""
+
+
+def build_of(path: Path) -> Build:
+    return Build(load(path, files=False), path, "sha256:0")

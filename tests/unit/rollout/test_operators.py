@@ -16,10 +16,11 @@ from triplane import settings
 from triplane.core import deployed
 from triplane.core.approval import Decision, Policy
 from triplane.core.change import ComponentChange, Risk
-from triplane.core.errors import RefusedError
+from triplane.core.errors import InputError, RefusedError
 from triplane.core.git import commit, git
 from triplane.rollout.authorize import AuthorizeOperator
 from triplane.rollout.operators import ChangeSetOperator, RecordOperator
+from triplane.secrets.stored import Stored
 
 KEY = "k" * 40
 IDENTITY = ("-c", "user.name=alice", "-c", "user.email=alice@example.com")
@@ -66,7 +67,12 @@ def plan(risk: Risk = Risk.LOW) -> dict[str, Any]:
 
 
 def make_change_set(
-    *plans: dict[str, Any], ask: bool = True, tests: Any = None, action: str = "deploy", **policy: Any
+    *plans: dict[str, Any],
+    ask: bool = True,
+    tests: Any = None,
+    action: str = "deploy",
+    secrets: Any = None,
+    **policy: Any,
 ) -> tuple[str, list[int]]:
     instance = Instance()
     operator = ChangeSetOperator(
@@ -83,6 +89,7 @@ def make_change_set(
         ask=ask,
         tests=tests,
         action=action,
+        secrets=secrets,
     )
     asked = operator.execute(context("deploy_aws", "r1.aws.plan", instance))
     change_sets = instance.pushed["change_sets"]
@@ -384,3 +391,31 @@ def test_what_was_destroyed_is_no_longer_known_as_deployed() -> None:
     assert rollout("deploy", a="destroyed") == {"b"}, "it was left over"
     assert rollout("deploy", a="deployed") == {"a", "b"}
     assert rollout("destroy", a="destroyed", b="unchanged") == set(), "nothing was there of b"
+
+
+def test_the_versions_of_secrets_are_kept_with_what_was_deployed_with_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[str] = []
+
+    def version(stored: Stored) -> str:
+        asked.append(stored.name)
+        if stored.name == "gone":
+            raise InputError("there is no gone")
+        return "v7"
+
+    monkeypatch.setattr("triplane.secrets.versions.version", version)
+    used = {f"aws/stack/{name}": {"db": "ssm://a@r/shop/db"} for name in ("network", "late")}
+    digest, _ = make_change_set(plan(), secrets=used)
+    assert asked == ["shop/db"]
+    results = [
+        {"address": address, "version": "1", "state": "deployed"}
+        for address in ("aws/stack/network", "aws/x/y")
+    ]
+    store = settings.artifact_store()
+    deployed.record(store, settings.get_change_set(digest), results, "r")
+    known = deployed.read(store, "prod/aws")
+    assert [known[result["address"]]["secrets"] for result in results] == [{"db": "v7"}, {}]
+    with pytest.raises(AirflowFailException, match="there is no gone"):
+        make_change_set(plan(), secrets={"aws/stack/network": {"db": "ssm://a@r/gone"}})
+    make_change_set(plan(), secrets={"aws/stack/network": {"db": "ssm://a@r/gone"}}, action="destroy")
