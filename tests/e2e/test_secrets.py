@@ -200,7 +200,8 @@ def test_a_rotated_secret_is_drift_until_it_is_deployed_again(kind: str, name: s
         [{"name": "version", "before": first, "after": f"{second}, newer than deployed"}],
     )
     assert deploy() == second == resolve(f"${{{store.stored(name).of_version}}}", lookup_in("staging/aws"))
-    assert (check()["state"], check()["cured"]) == ("in_sync", [])
+    found = check()
+    assert (found["state"], found["cured"]) == ("in_sync", [f"secret of {user}"])
 
 
 CHANGE_SET = ChangeSet(
