@@ -130,7 +130,7 @@ def test_what_has_left_the_spec_is_asked_about_and_deleted_first(parsed: Any, cl
     assert "change_set" in tasks["leftovers.plan"]["down"]
     assert "leftovers.delete" in tasks["authorize"]["down"]
     assert {"record", "destroy.function.webhook"} <= set(tasks["leftovers.delete"]["down"])
-    assert all("leftovers.delete" not in names for names in tasks["authorize"]["branches"].values())
+    assert all("leftovers.delete" not in names.values() for names in tasks["authorize"]["branches"].values())
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
@@ -148,8 +148,10 @@ def test_what_is_deployed_can_be_destroyed_in_reverse(parsed: Any, cloud: str) -
     applying = {name for name, task in tasks.items() if task["type"] in ACTING}
     assert not any(applying & _downstream(tasks, name) for name in destroying)
     branches = tasks["authorize"]["branches"]
-    assert set(branches["destroy"]) == destroying
-    assert set(branches["deploy"]) == {name for name in applying if not name.endswith("_again")}
+    assert set(branches["destroy"].values()) == destroying
+    assert set(branches["deploy"].values()) == {name for name in applying if not name.endswith("_again")}
+    assert branches["deploy"].keys() == branches["destroy"].keys()
+    assert branches["deploy"][f"{cloud}/stack/network"] == "infrastructure.network.apply"
 
 
 def test_stacks_are_applied_wave_by_wave_then_charts_then_functions_then_what_calls_them(parsed: Any) -> None:

@@ -186,8 +186,8 @@ def _tasks(build: Build, cloud: str) -> None:
         deleted = delete_leftovers(build, cloud, authorize)
     destroyed = _destroy(planned, authorize, deleted)
     authorize.branches = {
-        "deploy": [tasks[0].task_id for tasks in applied],
-        "destroy": [task.task_id for task in destroyed],
+        "deploy": {address: tasks[0].task_id for address, tasks in applied.items()},
+        "destroy": {address: task.task_id for address, task in destroyed.items()},
     }
     record = RecordOperator(
         task_id="record",
@@ -198,10 +198,11 @@ def _tasks(build: Build, cloud: str) -> None:
         notify=routes_of(build),
         platform=build.platform.name,
         decisions=authorize.output["decisions"],
+        unchanged=authorize.output["unchanged"],
         trigger_rule="none_failed_min_one_success",
         **retries(),
     )
-    [*chain.from_iterable(applied), *destroyed, deleted] >> record
+    [*chain.from_iterable(applied.values()), *destroyed.values(), deleted] >> record
 
 
 def _plan(
@@ -230,8 +231,8 @@ def _plan(
     return planned, dict(tested)
 
 
-def _apply(planned: list[Component], authorize: Any, groups: components.Groups) -> list[list[Any]]:
-    """Stacks wave by wave, then the kinds in their order: the tasks of each component."""
+def _apply(planned: list[Component], authorize: Any, groups: components.Groups) -> dict[str, list[Any]]:
+    """Stacks wave by wave, then the kinds in their order: address -> the tasks of the component."""
     done: dict[str, list[Any]] = {}
     kinds: dict[str, list[list[Any]]] = {}
     for component in planned:
@@ -245,11 +246,11 @@ def _apply(planned: list[Component], authorize: Any, groups: components.Groups) 
         for first in earlier:
             for then in later:
                 first >> then[0]
-    return list(done.values())
+    return done
 
 
-def _destroy(planned: list[Component], authorize: Any, left: Any) -> list[Any]:
-    """What calls functions, then all that is no stack, then the stacks from the last wave to the first."""
+def _destroy(planned: list[Component], authorize: Any, left: Any) -> dict[str, Any]:
+    """Address -> task: what calls functions, then all that is no stack, then the stacks from the last wave to the first."""
     with TaskGroup("destroy"):
         tasks = {component.address: component.destroy(authorize) for component in planned}
     stacks = [component for component in planned if component.kind == "stack"]
@@ -261,4 +262,4 @@ def _destroy(planned: list[Component], authorize: Any, left: Any) -> list[Any]:
         for address in stack.after:
             tasks[stack.address] >> tasks[address]
         (others or callers) >> tasks[stack.address]
-    return list(tasks.values())
+    return tasks

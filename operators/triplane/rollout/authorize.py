@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from triplane.core.approval import Decision
-    from triplane.core.change import ChangeSet, Intent
+    from triplane.core.change import ChangeSet
     from triplane.core.ledger import Ledger
 
 
@@ -29,7 +29,8 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
 
     Pushes ``change_set``, ``source`` and ``decisions``. Each applying task checks the signatures again: this
     task is there to fail early and in one place. Skips itself and what follows when only a plan was
-    asked for, and the tasks of ``branches`` that do something else than what was approved.
+    asked for, and the tasks of ``branches`` that do something else than what was approved, or that have nothing to do:
+    ``unchanged`` holds the results of those (address -> :class:`triplane.core.change.Result`).
 
     What was approved is refused where the revision is another commit by now, and where the platform spec is another
     one. It waits, without a worker slot, until the environment may be changed. A rollout that has begun does neither,
@@ -49,8 +50,9 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
     """
 
     template_fields: Sequence[str] = ("environment", "action", "change_sets", "approved", "dry_run")
-    branches: Mapping[str, Sequence[str]] = {}
-    """``deploy`` and ``destroy`` -> ids of the tasks that only do that; set when these tasks are made."""
+    branches: Mapping[str, Mapping[str, str]] = {}
+    """``deploy`` and ``destroy`` -> address of a component -> id of the task that only does that to it; set when these
+    tasks are made."""
 
     def __init__(
         self,
@@ -82,21 +84,38 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
         if self.action == "plan" or str(self.dry_run) == "True":
             raise AirflowSkipException("only a plan was asked for")
         try:
-            granted, intent = self._authorize(context)
+            granted, change_set = self._authorize(context)
         except TerminalError as error:
             raise AirflowFailException(str(error)) from error
+        granted["unchanged"] = idle = self._unchanged(change_set)
         for key, value in granted.items():
             context["task_instance"].xcom_push(key=key, value=value)
-        other = "deploy" if intent == "destroy" else "destroy"
-        self.skip(
-            context["task_instance"], [self.dag.get_task(task) for task in self.branches.get(other, ())]
-        )
+        mine, other = ("destroy", "deploy") if change_set.intent == "destroy" else ("deploy", "destroy")
+        skipped = [*self.branches.get(other, {}).values()]
+        skipped += [task for address, task in self.branches.get(mine, {}).items() if address in idle]
+        self.skip(context["task_instance"], [self.dag.get_task(task) for task in skipped])
 
     def execute_complete(self, context: Context, event: Any = None) -> None:
         """The environment may be changed now: look at everything again."""
         self.execute(context)
 
-    def _authorize(self, context: Context) -> tuple[dict[str, Any], Intent]:
+    def _unchanged(self, change_set: ChangeSet) -> dict[str, dict[str, Any]]:
+        """The results of components that the plan leaves alone. One that no rollout has seen yet is looked at all the same."""
+        from triplane.core import deployed
+        from triplane.core.change import Result
+
+        known = deployed.read(settings.artifact_store(), f"{self.environment}/{self.cloud}")
+        return {
+            change.address: Result(
+                address=change.address,
+                version=known.get(change.address, {}).get("version", ""),
+                state="unchanged",
+            ).to_json()
+            for change in change_set.changes
+            if not change.changed and (change_set.intent == "destroy" or change.address in known)
+        }
+
+    def _authorize(self, context: Context) -> tuple[dict[str, Any], ChangeSet]:
         from triplane.core.approval import votes_needed
         from triplane.core.history import AUTHORIZED, body
 
@@ -127,7 +146,7 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
         ledger.append(AUTHORIZED, entry)
         self.log.info("%s is approved by %s", digest, ", ".join(people) or "policy: nothing to ask")
         granted = {"change_set": digest, "source": change_set.source, "decisions": signed}
-        return granted, change_set.intent
+        return granted, change_set
 
     def _check_fresh(self, change_set: ChangeSet, *, begun: bool) -> None:
         """:raises StaleError: the spec or the revision is not what it was when this was planned"""

@@ -185,9 +185,10 @@ class RecordOperator(BaseOperator):
     :param notify: whom to tell of it where no other run does, see :func:`triplane.notify.send.notify`
     :param platform: name of the platform; without it no events are emitted
     :param decisions: the signed decisions that allowed this (templated)
+    :param unchanged: address -> result of the components that no task had to look at (templated)
     """
 
-    template_fields: Sequence[str] = ("environment", "change_set", "decisions")
+    template_fields: Sequence[str] = ("environment", "change_set", "decisions", "unchanged")
 
     def __init__(
         self,
@@ -199,6 +200,7 @@ class RecordOperator(BaseOperator):
         notify: Sequence[Mapping[str, Any]] = (),
         platform: str = "",
         decisions: Any = (),
+        unchanged: Any = None,
         **kwargs: Any,
     ) -> None:
         if platform:
@@ -207,6 +209,7 @@ class RecordOperator(BaseOperator):
         self.notify = notify
         self.platform = platform
         self.decisions = decisions
+        self.unchanged = unchanged
         self.cloud = cloud
         self.environment = environment
         self.change_set = change_set
@@ -218,7 +221,11 @@ class RecordOperator(BaseOperator):
         from triplane.core.change import Result
         from triplane.core.history import ROLLOUT, body
 
-        found = [found_result(_instance(context), task_ids) for task_ids in self.tasks.values()]
+        idle = self.unchanged or {}
+        found = [
+            found_result(_instance(context), task_ids) or idle.get(address)
+            for address, task_ids in self.tasks.items()
+        ]
         results = [Result.from_json(value).to_json() for value in flat(found) if value]
         change_set = settings.get_change_set(self.change_set)
         ledger = settings.ledger(f"{self.environment}/{self.cloud}")

@@ -16,6 +16,9 @@ from triplane.rollout.runs import ENDED_WELL, run_state
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+NOT_RUN = (None, "skipped", "upstream_failed")
+"""States of tasks that have not begun."""
+
 
 class CollectOperator(BaseOperator):
     """Collect the children's change sets.
@@ -165,10 +168,14 @@ class ReportOperator(BaseOperator):
         if found:
             all_states = instance.get_task_states(dag_id=child["dag_id"], run_ids=[child["run_id"]])
             states = all_states.get(child["run_id"], {})
+        idle = self._unchanged(instance, child) if found else {}
         rows = []
         for address, task_ids in child["tasks"].items():
-            idle = (None, "skipped", "upstream_failed")
-            ran = [task for task in task_ids if states.get(task) not in idle] or task_ids[:1]
+            ran = [task for task in task_ids if states.get(task) not in NOT_RUN]
+            if not ran and address in idle:
+                rows.append(report.row(cloud, address, "success", Result.from_json(idle[address])))
+                continue
+            ran = ran or task_ids[:1]
             value = self._result(instance, child, ran[-1]) if found else None
             state = str(states.get(ran[-1]) or "not started")
             if isinstance(value, list):
@@ -178,6 +185,10 @@ class ReportOperator(BaseOperator):
                 result = Result.from_json(value) if value else None
                 rows.append(report.row(cloud, address, state, result))
         return rows
+
+    def _unchanged(self, instance: Any, child: Mapping[str, Any]) -> Mapping[str, Any]:
+        place = {"task_ids": "authorize", "dag_id": child["dag_id"], "run_id": child["run_id"]}
+        return instance.xcom_pull(key="unchanged", **place) or {}
 
     def _result(self, instance: Any, child: Mapping[str, Any], task_id: str) -> Any:
         place = {"task_ids": task_id, "dag_id": child["dag_id"], "run_id": child["run_id"]}

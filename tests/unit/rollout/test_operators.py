@@ -9,6 +9,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.standard.operators.empty import EmptyOperator
+from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from cryptography.fernet import Fernet
 
@@ -419,3 +421,61 @@ def test_the_versions_of_secrets_are_kept_with_what_was_deployed_with_them(
     with pytest.raises(AirflowFailException, match="there is no gone"):
         make_change_set(plan(), secrets={"aws/stack/network": {"db": "ssm://a@r/gone"}})
     make_change_set(plan(), secrets={"aws/stack/network": {"db": "ssm://a@r/gone"}}, action="destroy")
+
+
+@pytest.mark.parametrize("action", ["deploy", "destroy"])
+def test_tasks_that_have_nothing_to_do_are_skipped(action: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a rollout has seen the component, or where it is to be destroyed and is not there."""
+    addresses = {f"aws/stack/{name}": risk for name, risk in (("old", 0), ("new", 0), ("changed", 1))}
+    plans = [{**plan(Risk(risk)), "address": address} for address, risk in addresses.items()]
+    digest, _ = make_change_set(*plans, action=action)
+    result = {"address": "aws/stack/old", "version": "serial 3", "state": "deployed"}
+    deployed.record(settings.artifact_store(), settings.get_change_set(make_change_set()[0]), [result], "r0")
+    skipped: set[str] = set()
+    monkeypatch.setattr(
+        AuthorizeOperator, "skip", lambda self, ti, tasks: skipped.update(task.task_id for task in tasks)
+    )
+    with DAG("deploy_aws", schedule=None):
+        operator = AuthorizeOperator(
+            task_id="authorize",
+            cloud="aws",
+            environment="prod",
+            action="apply",
+            change_sets={},
+            approved={"change_set": digest, "dag_id": "deploy", "run_id": "r1"},
+        )
+        operator.branches = {
+            branch: {address: f"{branch}.{address.rpartition('/')[2]}" for address in addresses}
+            for branch in ("deploy", "destroy")
+        }
+        for task_id in (task for tasks in operator.branches.values() for task in tasks.values()):
+            EmptyOperator(task_id=task_id)
+    instance = Instance({("deploy", "r1", "approval", 0): decision(digest)})
+    operator.execute(context("deploy_aws", "r1.aws.apply", instance))
+    idle = {"deploy": {"old"}, "destroy": {"old", "new"}}[action]
+    other = {"deploy": "destroy", "destroy": "deploy"}[action]
+    assert skipped == {f"{action}.{name}" for name in idle} | {
+        f"{other}.{name}" for name in ("old", "new", "changed")
+    }
+    unchanged = instance.pushed["unchanged"]
+    assert set(unchanged) == {f"aws/stack/{name}" for name in idle}
+    assert (unchanged["aws/stack/old"]["state"], unchanged["aws/stack/old"]["version"]) == (
+        "unchanged",
+        "serial 3",
+    )
+
+    record = RecordOperator(
+        task_id="record",
+        cloud="aws",
+        environment="prod",
+        change_set=digest,
+        tasks={address: [f"{action}.{address.rpartition('/')[2]}"] for address in addresses},
+        unchanged=unchanged,
+    )
+    done = {**result, "address": "aws/stack/changed"}
+    run = context("deploy_aws", "r1.aws.apply")
+    run["task_instance"] = SimpleNamespace(
+        xcom_pull=lambda task_ids, key=None: done if task_ids.endswith("changed") else None
+    )
+    states = {item["address"].rpartition("/")[2]: item["state"] for item in record.execute(run)}
+    assert states == dict.fromkeys(idle, "unchanged") | {"changed": "deployed"}
