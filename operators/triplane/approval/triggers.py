@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
+from collections.abc import AsyncIterator
+from typing import Any, NamedTuple
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
+FAILED = ("failed",)
 ENDED = ("success", "failed", "skipped", "upstream_failed", "removed")
 
 
-def still_open(states: Mapping[str, str | None]) -> int:
-    """How many approval tasks of these states wait for an answer; none once one of them has failed."""
-    if "failed" in states.values():
-        return 0
-    return sum(state not in ENDED for state in states.values())
+class Votes(NamedTuple):
+    """The approval tasks of a run by number: all, those that have ended, and of these those that failed."""
+
+    asked: int
+    ended: int
+    failed: int
+
+    @property
+    def open(self) -> int:
+        """How many wait for an answer; none once one of them has failed."""
+        return 0 if self.failed else self.asked - self.ended
 
 
 class AnsweredTrigger(BaseTrigger):
@@ -50,7 +57,7 @@ class AnsweredTrigger(BaseTrigger):
         while True:
             await asyncio.sleep(self.interval)
             try:
-                waiting = still_open(await self.look())
+                waiting = (await self.look()).open
             except Exception as error:
                 self.log.warning("Cannot see the approvals of %s %s: %s", self.dag_id, self.run_id, error)
                 continue
@@ -58,12 +65,18 @@ class AnsweredTrigger(BaseTrigger):
                 yield TriggerEvent({"open": waiting})
                 return
 
-    async def look(self) -> Mapping[str, str | None]:
-        """Task, with its map index -> its state."""
+    async def look(self) -> Votes:
+        """Counts, since the database makes them anew: a task instance that a triggerer has seen once keeps its state there."""
         from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
         from asgiref.sync import sync_to_async
 
-        states = await sync_to_async(RuntimeTaskInstance.get_task_states)(
-            dag_id=self.dag_id, task_ids=[self.task_id], run_ids=[self.run_id]
-        )
-        return dict(states.get(self.run_id, {}))
+        async def count(states: tuple[str, ...] | None) -> int:
+            return await sync_to_async(RuntimeTaskInstance.get_ti_count)(
+                dag_id=self.dag_id,
+                task_ids=[self.task_id],
+                run_ids=[self.run_id],
+                states=list(states) if states else None,
+            )
+
+        ended, failed = await count(ENDED), await count(FAILED)
+        return Votes(await count(None), ended, failed)

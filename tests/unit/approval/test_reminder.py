@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from airflow.sdk.exceptions import AirflowSkipException, TaskDeferred
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
 
 from triplane.approval import triggers
 from triplane.approval.reminder import ReminderOperator
-from triplane.approval.triggers import AnsweredTrigger, still_open
+from triplane.approval.triggers import AnsweredTrigger, Votes
 from triplane.core.change import ChangeSet
 
 CONTEXT: Any = {"dag_run": SimpleNamespace(dag_id="deploy", run_id="r1")}
@@ -57,20 +58,41 @@ def test_one_task_speaks_for_all_votes_where_the_policy_wants_it(planned: Callab
 
 
 @pytest.mark.parametrize(
-    ("states", "waiting"),
+    ("votes", "waiting"),
     [
-        ({"approval": None}, 1),
-        ({"approval_0": "awaiting_input", "approval_1": "running"}, 2),
-        ({"approval_0": "success", "approval_1": "awaiting_input"}, 1),
-        ({"approval_0": "success", "approval_1": "success"}, 0),
-        ({"approval_0": "failed", "approval_1": "awaiting_input"}, 0),
-        ({"approval": "skipped"}, 0),
-        ({"approval": "upstream_failed"}, 0),
-        ({}, 0),
+        (Votes(asked=1, ended=0, failed=0), 1),
+        (Votes(asked=2, ended=1, failed=0), 1),
+        (Votes(asked=2, ended=2, failed=0), 0),
+        (Votes(asked=2, ended=1, failed=1), 0),
+        (Votes(asked=0, ended=0, failed=0), 0),
     ],
 )
-def test_what_is_open(states: Mapping[str, str | None], waiting: int) -> None:
-    assert still_open(states) == waiting
+def test_what_is_open(votes: Votes, waiting: int) -> None:
+    assert votes.open == waiting
+
+
+def test_it_counts_in_the_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a triggerer Airflow's ``get_task_states`` gives the state of the first look for ever."""
+    asked: list[Any] = []
+
+    def count(**what: Any) -> int:
+        asked.append(what)
+        return {None: 3, "success": 2, "failed": 1}[what["states"] and what["states"][0]]
+
+    monkeypatch.setattr(RuntimeTaskInstance, "get_ti_count", count)
+    trigger = AnsweredTrigger(dag_id="deploy", run_id="r1", task_id="approval", until=0)
+    assert asyncio.run(trigger.look()) == Votes(asked=3, ended=2, failed=1)
+    assert all(
+        (what["dag_id"], what["run_ids"], what["task_ids"]) == ("deploy", ["r1"], ["approval"])
+        for what in asked
+    )
+
+
+VOTES = {
+    "awaiting_input": Votes(asked=1, ended=0, failed=0),
+    "success": Votes(asked=1, ended=1, failed=0),
+    "failed": Votes(asked=1, ended=1, failed=1),
+}
 
 
 def follow(looks: Sequence[Any], seconds: float, monkeypatch: pytest.MonkeyPatch) -> int:
@@ -80,11 +102,11 @@ def follow(looks: Sequence[Any], seconds: float, monkeypatch: pytest.MonkeyPatch
         dag_id="deploy", run_id="r1", task_id="approval", until=time.time() + seconds, interval=0.01
     )
 
-    async def look() -> Mapping[str, str | None]:
+    async def look() -> Votes:
         found = seen.pop(0) if len(seen) > 1 else seen[0]
         if isinstance(found, Exception):
             raise found
-        return {"approval_0": found}
+        return VOTES[found]
 
     async def event() -> int:
         (found,) = [event.payload async for event in trigger.run()]
