@@ -49,7 +49,7 @@ BREAKABLE = """
 resource "terraform_data" "{name}" {{
   lifecycle {{
     precondition {{
-      condition     = var.environment != "" && !fileexists("{down}")
+      condition     = timestamp() == var.environment ? true : !fileexists("{down}") # times are known at last
       error_message = "{cloud} is down"
     }}
   }}
@@ -96,7 +96,7 @@ class SmallPlatform:
         self._main(cloud).write_text(STACK.format(backend=backend, value=value))
 
     def add(self, cloud: str, name: str, seconds: float = 0) -> None:
-        """Put one more resource into the cloud's stack, which takes a while and fails while the cloud is down."""
+        """Put one more resource into the cloud's stack, which takes a while; applying it fails while the cloud is down."""
         with self._main(cloud).open("a") as file:
             file.write(BREAKABLE.format(name=name, cloud=cloud, down=self._down(cloud), seconds=seconds))
 
