@@ -51,6 +51,8 @@ PACKAGES = {
     "git": "git",
     "nodejs": "node",
     "npm": "npm",
+    "openssh-client": "ssh-agent",
+    "openssh-server": "sshd",
     "postgresql": "initdb",
     "skopeo": "skopeo",
 }

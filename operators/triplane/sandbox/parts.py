@@ -13,6 +13,7 @@ PARTS = {
     "gcp": "triplane.sandbox.gcp",
     "azure": "triplane.sandbox.azure",
     "kubernetes": "triplane.sandbox.kubernetes",
+    "machines": "triplane.sandbox.machines",
     "terraform": "triplane.sandbox.terraform",
 }
 

@@ -1,0 +1,174 @@
+"""The machines that a playbook runs on: as the spec, a stack's output or an Airflow Variable gives them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from triplane.core.digest import digest
+from triplane.core.errors import InputError
+
+FORMS = (
+    "a list of addresses, a mapping name -> address, or either with {address, port, user, host_key, variables} for "
+    "an address"
+)
+NAMES = frozenset({"name", "address", "port", "user", "host_key", "variables"})
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_ADDRESS = re.compile(r"[A-Za-z0-9:][A-Za-z0-9_.:%-]*")
+_USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*")
+_HOST_KEY = re.compile(r"[a-z0-9@.-]+ [A-Za-z0-9+/]+=*( .*)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """One machine. ``host_key`` is its public key (``ssh-ed25519 AAAA…``), empty where ``known_hosts`` has it."""
+
+    name: str
+    address: str
+    port: int | None = None
+    user: str = ""
+    host_key: str = ""
+    variables: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def place(self) -> str:
+        """How ``known_hosts`` calls it."""
+        return self.address if self.port in (None, 22) else f"[{self.address}]:{self.port}"
+
+    def entry(self) -> dict[str, Any]:
+        """Its variables in an inventory."""
+        known = {"ansible_host": self.address, "ansible_port": self.port, "ansible_user": self.user}
+        return {**self.variables, **{name: value for name, value in known.items() if value}}
+
+
+def parse(value: Any) -> tuple[Host, ...]:
+    """Hosts in any of :data:`FORMS`, or as JSON text of it. :raises InputError: it is something else"""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value)
+        except ValueError:
+            raise InputError(f"hosts are neither {FORMS}, nor JSON of that") from None
+    if isinstance(value, Mapping):
+        found = [_host(str(name), body) for name, body in value.items()]
+    elif isinstance(value, Sequence):
+        found = [_host("", body) for body in value]
+    else:
+        raise InputError(f"hosts are {FORMS}; this is of type {type(value).__name__}")
+    names = [host.name for host in found]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"there are several hosts called {', '.join(twice)}; give each a name of its own")
+    return tuple(found)
+
+
+def _host(name: str, body: Any) -> Host:
+    given: Any = {"address": body} if isinstance(body, str) else body
+    if not isinstance(given, Mapping) or "address" not in given or given.keys() - NAMES:
+        raise InputError(
+            f"host {name or repr(body)}: give its address, or a mapping of {', '.join(sorted(NAMES))}"
+        )
+    address = str(given["address"])
+    host = Host(
+        name=str(given.get("name") or name or address),
+        address=address,
+        port=int(given["port"]) if given.get("port") else None,
+        user=str(given.get("user") or ""),
+        host_key=str(given.get("host_key") or "").strip(),
+        variables=given.get("variables") or {},
+    )
+    for what, pattern, text in (
+        ("name", _NAME, host.name),
+        ("address", _ADDRESS, host.address),
+        ("user", _USER, host.user or "x"),
+        ("host_key", _HOST_KEY, host.host_key or "x x"),
+    ):
+        if not pattern.fullmatch(text):
+            raise InputError(f"host {host.name!r}: {text!r} is no valid {what}")
+    return host
+
+
+def of_inventory(listed: Mapping[str, Any]) -> tuple[Host, ...]:
+    """The hosts of ``ansible-inventory --list``, as far as connections are concerned."""
+    variables = (listed.get("_meta") or {}).get("hostvars") or {}
+    names = {
+        name for group in listed.values() for name in (group.get("hosts") or ()) if isinstance(group, Mapping)
+    }
+    found = []
+    for name in sorted(names | variables.keys()):
+        known = {key: _plain(value) for key, value in (variables.get(name) or {}).items()}
+        port = known.get("ansible_port")
+        address, user = str(known.get("ansible_host") or name), str(known.get("ansible_user") or "")
+        found.append(Host(name=name, address=address, port=int(port) if port else None, user=user))
+    return tuple(found)
+
+
+def _plain(value: Any) -> Any:
+    """``ansible-inventory`` marks texts that are no templates."""
+    return value.get("__ansible_unsafe", value) if isinstance(value, Mapping) else value
+
+
+def digest_of(hosts: Sequence[Host]) -> str:
+    """The same for the same machines with the same keys."""
+    return digest([[host.name, host.place, host.user, host.host_key, dict(host.variables)] for host in hosts])
+
+
+def inventory(group: str, hosts: Sequence[Host], user: str = "") -> str:
+    """An inventory of one group, in YAML. ``user`` is for hosts without one of their own."""
+    body: dict[str, Any] = {"hosts": {host.name: host.entry() for host in hosts}}
+    if user:
+        body["vars"] = {"ansible_user": user}
+    name = re.sub(r"\W", "_", group)
+    return as_values({"all": {"children": {name: body}}})
+
+
+def as_values(value: Any) -> str:
+    """YAML for Ansible in which no text is taken for a template: values are values."""
+    return yaml.dump(_marked(value), Dumper=_Dumper, sort_keys=False, default_style=None)
+
+
+class _Unsafe(str):
+    """A text that Ansible must not evaluate."""
+
+
+class _Dumper(yaml.SafeDumper):
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+_Dumper.add_representer(
+    _Unsafe, lambda dumper, text: dumper.represent_scalar("!unsafe", str(text), style='"')
+)
+
+
+def _marked(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _marked(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_marked(item) for item in value]
+    return _Unsafe(value) if isinstance(value, str) else value
+
+
+def batches(names: Sequence[str], serial: Sequence[int | str]) -> list[list[str]]:
+    """``names`` in the order given, in batches as Ansible's ``serial`` makes them: numbers or ``"25%"``, the last
+    one again and again. All at once without any.
+    """
+    if not serial:
+        return [list(names)] if names else []
+    sizes = [_size(each, len(names)) for each in serial]
+    found: list[list[str]] = []
+    at = 0
+    while at < len(names):
+        size = sizes[min(len(found), len(sizes) - 1)]
+        found.append(list(names[at : at + size]))
+        at += size
+    return found
+
+
+def _size(serial: int | str, count: int) -> int:
+    text = str(serial)
+    number = int(text[:-1]) * count // 100 if text.endswith("%") else int(text)
+    return max(1, number)

@@ -1,0 +1,99 @@
+"""Say what a playbook would change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from triplane import settings
+from triplane.core.errors import InputError
+from triplane.machines.operators.base import AnsibleOperator
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context
+
+    from triplane.core.change import ComponentChange
+    from triplane.machines.events import Recap
+
+
+class AnsiblePlanOperator(AnsibleOperator):
+    """Say what a playbook would change, host by host and task by task, in Ansible's check mode; change nothing.
+
+    Returns a ``ComponentChange`` as JSON. Its lines are the tasks that would change something, with their diffs, redacted,
+    and those that check mode cannot tell anything of.
+
+    :param intent: ``destroy`` plans to run ``destroy_playbook``, all else to run ``playbook`` (templated)
+    """
+
+    template_fields: Sequence[str] = (*AnsibleOperator.template_fields, "intent")
+
+    def __init__(self, *, intent: str = "deploy", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.intent = intent
+
+    def work(self, context: Context) -> dict[str, Any]:
+        """Look, and tell."""
+        change = self._to_destroy() if self.intent == "destroy" else self._to_apply()
+        self.log.info("%s: %s (risk %s), %s", self.address, change.action, change.risk, change.summary)
+        for line in change.lines:
+            self.log.info("  %s", line)
+        return settings.seal(context, change)
+
+    def _to_apply(self) -> ComponentChange:
+        from triplane.machines.events import Recap
+        from triplane.machines.plan import plan
+
+        last = self.kept()
+        before = None if last is None else last.done
+        if not self.hosts_are_known():
+            return plan(self.written(self.playbook, None), Recap(), before=before)
+        with self.opened(self.playbook) as (ansible, hosts):
+            seen = looked(self, ansible, self.playbook)
+        return plan(self.written(self.playbook, hosts), seen, before=before)
+
+    def _to_destroy(self) -> ComponentChange:
+        from triplane.machines.plan import Written, plan_to_destroy
+
+        if not self.destroy_playbook:
+            why = "no destroy_playbook: what was configured goes with the machines"
+            nothing = Written(address=self.address, playbook="", tree="", hosts=())
+            return plan_to_destroy(nothing, None, why)
+        if not self.hosts_are_known():
+            written = self.written(self.destroy_playbook, ())
+            return plan_to_destroy(written, None, "its machines are not there")
+        with self.opened(self.destroy_playbook) as (ansible, hosts):
+            seen = looked(self, ansible, self.destroy_playbook, lenient=True)
+        return plan_to_destroy(self.written(self.destroy_playbook, hosts), seen, "")
+
+
+def looked(
+    operator: AnsibleOperator,
+    ansible: Any,
+    playbook: str,
+    *,
+    limit: Sequence[str] | None = None,
+    lenient: bool = False,
+) -> Recap:
+    """What a run in check mode shows. Unless ``lenient``, every host must answer.
+
+    :raises HostsError: one does not
+    :raises RefusedError: one has another key than the known one
+    """
+    from triplane.machines.ansible import HostsError, Play
+    from triplane.machines.ssh import is_refused
+
+    file = operator.playbook_file(playbook).name
+    seen: Recap = ansible.run(Play(playbook=file, check=True, limit=None if limit is None else tuple(limit)))
+    away = seen.hosts_in("unreachable")
+    if lenient or not away:
+        return seen
+    said = "; ".join(f"{host}: {seen.problem(host)}" for host in away[:10])
+    if refused := [host for host in away if is_refused(seen.problem(host))]:
+        raise InputError(
+            f"{', '.join(refused)} did not show the host key that is known ({said}): if the machine was made anew, take "
+            "its new key into `host_key` or `known_hosts`; if not, somebody else answers there"
+        )
+    raise HostsError(
+        f"{len(away)} of {len(seen.targets)} hosts are unreachable, so what would change there is not known ({said}); "
+        "bring them back, or take them out of the inventory"
+    )

@@ -1,0 +1,99 @@
+"""What a run of Ansible needs, in a private folder that is removed with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from triplane.core.errors import InputError
+from triplane.core.private import private_dir, write_private
+from triplane.core.redact import Redactor
+from triplane.machines import ansible, ssh
+from triplane.machines.ansible import Ansible
+from triplane.machines.hosts import Host, inventory, of_inventory
+
+CONFIG = "ansible.cfg"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """``folder`` holds the playbook. The machines are ``hosts``, or those of the inventory files ``inventory``.
+
+    ``key`` is a private SSH key, None for those of the worker's user. ``secrets`` are variables as well; they and the key
+    travel in the environment, beside ``credentials`` for inventories and proxies. Times are in seconds.
+    """
+
+    folder: Path
+    group: str
+    hosts: Sequence[Host] | None = None
+    inventory: Sequence[Path] = ()
+    user: str = ""
+    known_hosts: Sequence[str] = ()
+    ssh: Mapping[str, str | int | bool] = field(default_factory=dict)
+    variables: Mapping[str, Any] = field(default_factory=dict)
+    secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    key: str | None = field(default=None, repr=False)
+    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
+    forks: int = 10
+    timeout: float | None = None
+    grace: float = 30
+    playbook_bin: str = "ansible-playbook"
+
+
+@contextmanager
+def opened(
+    setup: Setup, *, say: Callable[[str], None], redactor: Callable[[], Redactor]
+) -> Iterator[tuple[Ansible, tuple[Host, ...]]]:
+    """Ansible, ready to run, and the machines that it knows.
+
+    :raises InputError: there are none, or one has no known key
+    """
+    with private_dir() as scratch:
+        for name in ("tmp", "cp"):
+            (scratch / name).mkdir(mode=0o700)
+        known = scratch / "known_hosts"
+        ssh_config = write_private(scratch / "ssh_config", ssh.config(known, setup.ssh))
+        ssh_args = ssh.arguments(ssh_config, known)
+        own = {"ansible_user": setup.user} if setup.user and setup.hosts is None else {}
+        variables = ansible.extra_vars({**own, **setup.variables}, setup.secrets, ssh_args)
+        env = ansible.environment(
+            scratch, config=_config(setup, scratch), ssh_args=ssh_args, key=setup.key, secrets=setup.secrets
+        )
+        found = Ansible(
+            folder=setup.folder,
+            scratch=scratch,
+            inventory=_inventory(setup, scratch),
+            variables=write_private(scratch / "variables.yaml", variables),
+            env={**env, **setup.credentials},
+            forks=setup.forks,
+            timeout=setup.timeout,
+            grace=setup.grace,
+            playbook_bin=setup.playbook_bin,
+            say=say,
+            redactor=redactor,
+        )
+        hosts = tuple(setup.hosts) if setup.hosts is not None else of_inventory(found.listed())
+        if not hosts:
+            raise InputError(
+                "there is no machine in the inventory; is it of the right environment, and are they up?"
+            )
+        write_private(known, ssh.known_hosts(hosts, setup.known_hosts))
+        yield found, hosts
+
+
+def _config(setup: Setup, scratch: Path) -> Path:
+    """The folder's own ``ansible.cfg``, or an empty one: what the worker has is not part of the source."""
+    own = setup.folder / CONFIG
+    return own if own.is_file() else write_private(scratch / CONFIG, "")
+
+
+def _inventory(setup: Setup, scratch: Path) -> list[Path]:
+    if setup.hosts is not None:
+        return [write_private(scratch / "hosts.yaml", inventory(setup.group, setup.hosts, setup.user))]
+    missing = [str(path) for path in setup.inventory if not path.exists()]
+    if missing or not setup.inventory:
+        raise InputError(f"{', '.join(missing) or 'nothing'}: there is no such inventory in the source")
+    return list(setup.inventory)

@@ -1,0 +1,186 @@
+"""Real Ansible on real SSH servers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+from cryptography.fernet import Fernet
+
+from tests.e2e.test_kubernetes import processes, until
+from tests.machine_lab import PLAYBOOK, SECRET, Lab, context_of
+from triplane.machines.drift_operators import AnsibleDriftBatchOperator
+from triplane.sandbox.machines.machine import Machine, key_pair
+from triplane.sandbox.machines.part import machines
+from triplane.sandbox.runtime import Sandbox
+
+
+@pytest.fixture
+def lab(
+    sandbox: Sandbox, cloud_env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Lab]:
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
+    monkeypatch.setenv("AIRFLOW_VAR_TOKEN", SECRET)
+    found = Lab(tmp_path / "play", machines(sandbox, "aws"))
+    yield found
+    for machine in found.machines:
+        shutil.rmtree(machine.home)
+        machine.home.mkdir()
+
+
+def test_planned_applied_left_alone_and_damaged(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    first, second = lab.machines
+    change = lab.plan()
+    assert (change["action"], change["risk"]) == ("create", "medium")
+    assert change["summary"] == "run site.yml on 2 of 2 hosts: 4 to change, 2 that cannot be foreseen"
+    assert "~ aws-worker-1, aws-worker-2: credentials (lineinfile)" in change["lines"]
+    assert "    (hidden by no_log)" in change["lines"]
+    assert "    +level=info" in change["lines"]
+    assert "? aws-worker-1, aws-worker-2: not everywhere: check mode cannot tell" in change["lines"]
+    assert not list(first.home.glob("app.conf")), "a plan changes nothing"
+    with pytest.raises(AirflowFailException, match=r"not what was approved.*settings differ"):
+        lab.apply(change=change, variables={"level": "debug", "token": "${variable.token}"})
+
+    seen: list[str] = []
+    result: dict[str, object] = {}
+    task = threading.Thread(target=lambda: result.update(lab.apply(change=change)))
+    task.start()
+    while task.is_alive():
+        seen += processes("ansible").values()
+        time.sleep(0.02)
+    assert result["state"] == "deployed"
+    assert result["details"] == {"hosts": "2", "ok": "0", "changed": "2", "failed": "0", "unreachable": "0"}
+    assert f"level=info\ntoken={SECRET}\n" in lab.config(first).read_text(), "a value is no template"
+    assert any("--extra-vars" in line for line in seen)
+    assert lab.apply(change=change)["state"] == "deployed", "a retry finds its work done"
+
+    same = lab.plan()
+    assert (same["action"], same["summary"]) == ("none", "nothing to do on 2 hosts")
+    assert lab.apply(change=same)["state"] == "unchanged"
+
+    lab.config(second).write_text(lab.config(second).read_text().replace(SECRET, "of-before"))
+    damaged = lab.plan()
+    assert [line for line in damaged["lines"] if line.startswith("~")] == [
+        "~ aws-worker-2: settings (blockinfile)"
+    ]
+    assert "of-before" not in json.dumps(damaged), "an older secret is not shown either"
+    lab.config(first).write_text("somebody was faster")
+    lab.run = "another"
+    with pytest.raises(AirflowFailException, match=r"aws-worker-1 is not as it was when this was planned"):
+        lab.apply(change=damaged)
+    for text in (caplog.text, json.dumps([change, damaged, lab.xcom]), *seen):
+        assert SECRET not in text
+        assert "PRIVATE KEY" not in text
+
+
+def test_the_result_says_who_failed_and_a_retry_is_for_these(lab: Lab, sandbox: Sandbox) -> None:
+    first, second = lab.machines
+    away = Machine("away", lab.folder.parent / "away", sandbox.port("machine-away"))
+    away.prepare((first.folder / "authorized_keys").read_text())
+    lab.machines = [first, second, away]
+    (second.home / "broken").touch()
+    with pytest.raises(AirflowException) as raised:
+        lab.apply()
+    said = str(raised.value)
+    assert (
+        "of 3 hosts 1 failed (aws-worker-2: not everywhere: non-zero return code), 1 unreachable (away: "
+        in said
+    )
+    assert "1 are done. The next try goes on with the 2 that are left" in said
+    assert lab.states() == {"aws-worker-1": "changed", "aws-worker-2": "failed", "away": "unreachable"}
+    assert lab.xcom["return_value"]["details"]["unreachable"] == "1"
+
+    (second.home / "broken").unlink()
+    lab.config(first).unlink()
+    server = away.start()
+    try:
+        until(lambda: _answers(away))
+        assert lab.apply()["state"] == "deployed"
+    finally:
+        server.terminate()
+        server.wait()
+    assert not lab.config(first).exists(), "the retry did not touch it"
+    assert lab.states() == {"aws-worker-1": "changed", "aws-worker-2": "changed", "away": "changed"}
+
+
+def test_a_machine_with_another_key_is_refused(lab: Lab) -> None:
+    hosts = {machine.name: machine.host() for machine in lab.machines}
+    hosts["aws-worker-2"]["host_key"] = key_pair()[1]
+    with pytest.raises(AirflowFailException, match=r"aws-worker-2 did not show the host key that is known"):
+        lab.plan(hosts=hosts)
+    sneaky = {"ansible_ssh_extra_args": "-o StrictHostKeyChecking=no", "ansible_ssh_host_key_checking": False}
+    hosts["aws-worker-2"]["variables"] |= sneaky
+    with pytest.raises(AirflowFailException, match=r"aws-worker-2 did not show the host key that is known"):
+        lab.apply(hosts=hosts)
+    del hosts["aws-worker-1"]["host_key"], hosts["aws-worker-2"]["host_key"]
+    with pytest.raises(AirflowFailException, match=r"no host key is known of aws-worker-1, aws-worker-2"):
+        lab.plan(hosts=hosts)
+
+
+def _answers(machine: Machine) -> bool:
+    from triplane.sandbox.runtime import listens
+
+    return listens(machine.port)
+
+
+SLOW = """
+- hosts: all
+  gather_facts: false
+  tasks:
+    - name: begin
+      ansible.builtin.copy: {dest: "{{ machine_home }}/begun", content: x}
+    - name: wait
+      ansible.builtin.shell: while [ ! -e {{ machine_home }}/go ]; do sleep 0.1; done
+      changed_when: false
+    - name: end
+      ansible.builtin.copy: {dest: "{{ machine_home }}/ended", content: x}
+"""
+
+
+def test_killed_cancelled_and_too_slow(lab: Lab) -> None:
+    lab.write("site.yml", SLOW)
+    first, second = lab.machines
+    task = subprocess.Popen([sys.executable, "-c", context_of(lab)], stdin=subprocess.PIPE)
+    assert task.stdin is not None
+    task.stdin.write(json.dumps(lab.kwargs()).encode())
+    task.stdin.close()
+    until(lambda: (first.home / "begun").exists() and (second.home / "begun").exists(), 60)
+    task.kill()
+    task.wait()
+    until(lambda: not processes("ansible-playbook", "site.yml"), 30)
+    assert not (first.home / "ended").exists()
+
+    with pytest.raises(AirflowException, match=r"ansible-playbook was stopped after its limit of 3 s"):
+        lab.apply(timeout=3)
+    assert not processes("ansible-playbook", "site.yml")
+    assert not processes("ssh-agent", "triplane-task")
+
+    for machine in lab.machines:
+        (machine.home / "go").touch()
+    assert lab.apply()["state"] == "deployed"
+    assert (second.home / "ended").exists()
+
+
+def test_drift_by_hand_is_found(lab: Lab) -> None:
+    unit = {name: value for name, value in lab.kwargs().items() if name != "task_id"}
+    check = AnsibleDriftBatchOperator(task_id="drift", components=[unit])
+    assert check.execute({})[0]["pending"] == "it never ran"
+    lab.apply()
+    (lab.machines[1].home / "token").write_text("of-somebody-else\n")
+    lab.write("site.yml", PLAYBOOK.replace("level={{ level }}", "loglevel={{ level }}"))
+    unit = {**unit, "source": lab.kwargs()["source"]}
+    (found,) = AnsibleDriftBatchOperator(task_id="drift", components=[unit]).execute({})
+    assert found["pending"] == "the playbook or its settings have changed"
+    assert found["state"] == "drifted"
+    assert [item["address"] for item in found["resources"]] == ["aws-worker-2: credentials"]
+    assert SECRET not in json.dumps(found)
