@@ -127,6 +127,19 @@ def test_a_machine_with_another_key_is_refused(lab: Lab) -> None:
         lab.plan(hosts=hosts)
 
 
+def test_through_a_bastion_whose_key_is_checked_too(lab: Lab) -> None:
+    bastion, machine = lab.machines
+    host = {machine.name: machine.host()}
+    ssh = {"ProxyJump": f"{machine.host()['user']}@localhost:{bastion.port}"}
+    with pytest.raises(AirflowException, match=r"1 of 1 hosts are unreachable"):
+        lab.plan(hosts=host, ssh=ssh)
+    known = [f"[localhost]:{bastion.port} {bastion.host_key}"]
+    log = bastion.folder.parents[1] / "logs" / f"machine-{bastion.name}.log"
+    before = log.read_text().count("Accepted publickey")
+    assert lab.plan(hosts=host, ssh=ssh, known_hosts=known)["action"] == "create"
+    assert log.read_text().count("Accepted publickey") > before
+
+
 def _answers(machine: Machine) -> bool:
     from triplane.sandbox.runtime import listens
 

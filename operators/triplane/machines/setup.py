@@ -54,8 +54,7 @@ def opened(
     with private_dir() as scratch:
         for name in ("tmp", "cp"):
             (scratch / name).mkdir(mode=0o700)
-        known = scratch / "known_hosts"
-        ssh_config = write_private(scratch / "ssh_config", ssh.config(known, setup.ssh))
+        known, ssh_config = scratch / "known_hosts", scratch / "ssh_config"
         ssh_args = ssh.arguments(ssh_config, known)
         own = {"ansible_user": setup.user} if setup.user and setup.hosts is None else {}
         variables = ansible.extra_vars({**own, **setup.variables}, setup.secrets, ssh_args)
@@ -81,6 +80,7 @@ def opened(
                 "there is no machine in the inventory; is it of the right environment, and are they up?"
             )
         write_private(known, ssh.known_hosts(hosts, setup.known_hosts))
+        write_private(ssh_config, ssh.config(known, setup.ssh, hosts))
         yield found, hosts
 
 

@@ -50,13 +50,16 @@ def known_hosts(hosts: Sequence[Host], lines: Sequence[str]) -> str:
     return "".join(f"{line}\n" for line in (*own, *given))
 
 
-def config(known: Path, options: Mapping[str, str | int | bool]) -> str:
-    """An ``ssh_config`` with ``options`` for every host, bastions included.
+def config(known: Path, options: Mapping[str, str | int | bool], hosts: Sequence[Host]) -> str:
+    """An ``ssh_config`` that checks every host's key, a bastion's too, and has ``options`` for ``hosts``.
 
     :raises InputError: one of them is not an option, or is ours
     """
-    ours = [f"{name} {value}" for name, value in _checks(known).items()]
-    return "".join(f"{line}\n" for line in ("Host *", *ours, *(_line(*each) for each in options.items())))
+    lines = ["Host *", *(f"  {name} {value}" for name, value in _checks(known).items())]
+    if options and hosts:
+        places = dict.fromkeys(host.address for host in hosts)
+        lines += [f"Host {' '.join(places)}", *(_line(*each) for each in options.items())]
+    return "".join(f"{line}\n" for line in lines)
 
 
 def arguments(config_file: Path, known: Path) -> str:

@@ -25,17 +25,16 @@ def test_known_hosts() -> None:
 
 def test_openssh_understands_it_and_always_checks(tmp_path: Path) -> None:
     file = tmp_path / "ssh_config"
-    file.write_text(
-        config(
-            tmp_path / "known",
-            {"ProxyCommand": "nc %h %p | cat", "ServerAliveInterval": 15, "Compression": True},
-        )
-    )
+    options = {"ProxyCommand": "nc %h %p | cat", "ServerAliveInterval": 15, "Compression": True}
+    file.write_text(config(tmp_path / "known", options, parse(["host"])))
     argv = ["ssh", "-G", "-F", str(file), "-o", "StrictHostKeyChecking=no", "host"]
     found = subprocess.run(argv, check=True, capture_output=True, text=True).stdout.splitlines()
     assert "proxycommand nc %h %p | cat" in found
     assert "serveraliveinterval 15" in found
     assert "compression yes" in found
+    bastion = subprocess.run([*argv[:-1], "bastion"], check=True, capture_output=True, text=True).stdout
+    assert "proxycommand" not in bastion, "a way through itself would have no end"
+    assert f"userknownhostsfile {tmp_path}/known" in bastion
     assert f"userknownhostsfile {tmp_path}/known" in found
     assert "stricthostkeychecking false" in found, (
         "so the command line has to say it first, as `arguments` does"
@@ -58,7 +57,7 @@ def test_openssh_understands_it_and_always_checks(tmp_path: Path) -> None:
 )
 def test_what_is_not_free_to_choose(options: dict[str, str]) -> None:
     with pytest.raises(InputError, match="ssh: "):
-        config(Path("known"), options)
+        config(Path("known"), options, parse(["10.0.0.1"]))
 
 
 def test_who_is_somebody_else() -> None:
