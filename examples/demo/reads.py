@@ -11,6 +11,7 @@ from typing import Any
 import event_reads
 from progress import say
 
+from triplane.sandbox.machines.part import machines
 from triplane.sandbox.runtime import Sandbox
 
 PLATFORM = "streaming-platform"
@@ -42,9 +43,10 @@ def check_all(sandbox: Sandbox, rows: Sequence[Mapping[str, Any]], environment: 
     _agree("Cloud Run traffic", _cloud_run_revision(google, environment), found["gcp", "function/webhook"])
     _agree("function app", _azure_deployment(azure, environment), found["azure", "function/webhook"])
     _events(google, azure, environment)
+    workers = sum(_workers(sandbox, cloud, environment) for cloud in CLOUDS)
     say(
         f"independent reads agree: {len(serials)} states, {len(digests['aws'])} images on 3 clouds, "
-        "3 functions, 3 streams, 3 schedules"
+        f"3 functions, 3 streams, 3 schedules, {workers} machines"
     )
 
 
@@ -57,6 +59,17 @@ def _events(google: Callable[..., Any], azure: tuple[Any, str], environment: str
     _agree("Cloud Scheduler", event_reads.cloud_scheduler(google, environment), ("ENABLED", {}))
     _agree("Event Hubs", event_reads.event_hubs(azure, environment), ("events", name))
     _agree("Logic Apps", event_reads.logic_apps(azure, environment), ("Enabled", ["Succeeded"]))
+
+
+def _workers(sandbox: Sandbox, cloud: str, environment: str) -> int:
+    """The machines of a cloud: what the playbook was to make of each."""
+    found = machines(sandbox, cloud)
+    for machine in found:
+        etc = machine.home / "etc" / "streaming"
+        settings = dict(line.split("=", 1) for line in (etc / "worker.conf").read_text().splitlines())
+        read = (settings["environment"], settings["worker"], (etc / "token").stat().st_mode & 0o777)
+        _agree(f"{cloud}: settings of {machine.name}", read, (environment, machine.name, 0o600))
+    return len(found)
 
 
 def damage(environment: str) -> None:

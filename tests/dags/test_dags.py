@@ -78,6 +78,7 @@ def test_a_person_recognises_the_tasks_of_a_cloud(parsed: Any, cloud: str) -> No
         "authorize",
         "infrastructure.network.apply",
         "infrastructure.cluster.apply",
+        "machines.worker.apply",
         "applications.query.deploy",
         "functions.webhook.deploy",
         "destroy.stack.network",
@@ -95,14 +96,16 @@ ACTING = (
     "HelmUpgradeOperator",
     "ServerlessDeployOperator",
     "EventSourceApplyOperator",
+    "AnsibleApplyOperator",
 )
 DESTROYING = (
     "TerraformDestroyOperator",
     "HelmUninstallOperator",
     "ServerlessDeleteOperator",
     "EventSourceDeleteOperator",
+    "AnsibleDestroyOperator",
 )
-COMPONENTS = {"aws": 8, "gcp": 7, "azure": 7}
+COMPONENTS = {"aws": 9, "gcp": 8, "azure": 8}
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])

@@ -17,10 +17,14 @@ from cryptography.fernet import Fernet
 
 from tests.e2e.test_kubernetes import processes, until
 from tests.machine_lab import PLAYBOOK, SECRET, Lab, context_of
+from triplane import settings
 from triplane.machines.drift_operators import AnsibleDriftBatchOperator
 from triplane.sandbox.machines.machine import Machine, key_pair
 from triplane.sandbox.machines.part import machines
 from triplane.sandbox.runtime import Sandbox
+from triplane.source.freeze import freeze
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "streaming-platform"
 
 
 @pytest.fixture
@@ -138,6 +142,35 @@ def test_through_a_bastion_whose_key_is_checked_too(lab: Lab) -> None:
     before = log.read_text().count("Accepted publickey")
     assert lab.plan(hosts=host, ssh=ssh, known_hosts=known)["action"] == "create"
     assert log.read_text().count("Accepted publickey") > before
+
+
+def test_the_example_is_applied_and_undone(lab: Lab, sandbox: Sandbox) -> None:
+    (machine,) = machines(sandbox, "gcp")
+    settings.put_outputs("staging/aws", "cluster", {"bucket": "events"})
+    example = {
+        "source": settings.artifact_store().put(freeze(EXAMPLE, "HEAD").archive),
+        "playbook": "ansible/worker.yml",
+        "destroy_playbook": "ansible/worker-gone.yml",
+        "hosts": "${variable.streaming_machines_gcp}",
+        "variables": {"environment_name": "s", "bucket": "${cluster.bucket}", "token": "${variable.token}"},
+        "serial": [1, "100%"],
+    }
+    assert lab.plan(**example, intent="destroy")["summary"] == "the playbook never ran"
+    unknown = {**example, "variables": {**example["variables"], "bucket": "${network.bucket}"}}
+    later = lab.plan(**unknown)
+    assert later["summary"] == "run worker.yml on all its hosts, known after a stack is applied"
+    settings.put_outputs("staging/aws", "network", {"bucket": "events"})
+    assert lab.apply(**unknown, change=later)["state"] == "deployed"
+    assert (machine.home / "etc/streaming/worker.conf").read_text() == (
+        f"environment=s\nbucket=events\nworker={machine.name}\n"
+    )
+    gone = lab.plan(**unknown, intent="destroy")
+    assert (gone["action"], gone["risk"]) == ("destroy", "critical")
+    assert lab.destroy(**unknown, change=gone)["state"] == "destroyed"
+    assert not (machine.home / "etc/streaming").exists()
+    nothing = {**unknown, "destroy_playbook": None}
+    assert lab.plan(**nothing, intent="destroy")["action"] == "none"
+    assert lab.destroy(**nothing)["state"] == "unchanged"
 
 
 def _answers(machine: Machine) -> bool:

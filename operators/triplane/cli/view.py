@@ -20,6 +20,7 @@ ORDER = (
     "plan",
     "approval",
     "infrastructure",
+    "machines",
     "manifests",
     "applications",
     "functions",

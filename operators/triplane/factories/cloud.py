@@ -16,6 +16,7 @@ from triplane.factories.components import Component
 from triplane.factories.context import Build, policies, releases, retries, spec, with_params
 from triplane.factories.events import KINDS, delete_leftovers, event_sources, plan_leftovers
 from triplane.factories.images import built_images, pushed_images
+from triplane.factories.machines import machines
 from triplane.factories.manifests import manifests
 from triplane.factories.notify import routes_of
 from triplane.factories.secrets import used_secrets
@@ -216,13 +217,15 @@ def _plan(
         tested = tasks_of_tests(build, frozen, built, cloud=cloud, pushed=pushed)
     with groups["infrastructure"]:
         stacks = components.stacks(build, cloud, frozen)
+    with groups.get("machines", nullcontext()):
+        configured = machines(build, cloud, frozen)
     with groups.get("manifests", nullcontext()):
         applied = manifests(build, cloud, frozen, pushed)
     with groups["applications"]:
         charts = components.charts(build, cloud, frozen, pushed)
     with groups["functions"]:
         functions = components.functions(build, cloud, frozen, pushed)
-    planned = [*stacks, *applied, *charts, *functions]
+    planned = [*stacks, *configured, *applied, *charts, *functions]
     for kind, stage in KINDS.items():
         with groups.get(stage, nullcontext()):
             planned += event_sources(build, cloud, kind)
@@ -258,8 +261,9 @@ def _destroy(planned: list[Component], authorize: Any, left: Any) -> dict[str, A
     others = [tasks[component.address] for component in planned if component.kind not in ("stack", *KINDS)]
     for other in others:
         callers >> other
+    for component in planned:
+        for address in component.after:
+            tasks[component.address] >> tasks[address]
     for stack in stacks:
-        for address in stack.after:
-            tasks[stack.address] >> tasks[address]
         (others or callers) >> tasks[stack.address]
     return tasks

@@ -39,6 +39,7 @@ ENVIRONMENT = "{{ params.environment }}"
 INTENT = "{{ params.action }}"
 STAGES = {
     "stack": "infrastructure",
+    "machines": "machines",
     "manifests": "manifests",
     "chart": "applications",
     "function": "functions",
@@ -46,9 +47,9 @@ STAGES = {
     "schedule": "schedules",
 }
 """Kind of component -> the stage, a group of tasks, that applies it."""
-OPTIONAL = ("manifests", "streams", "schedules")
+OPTIONAL = ("machines", "manifests", "streams", "schedules")
 """Stages that are there only where they are used."""
-ORDER = (("stack",), ("manifests",), ("chart",), ("function",), ("stream", "schedule"))
+ORDER = (("stack",), ("machines",), ("manifests",), ("chart",), ("function",), ("stream", "schedule"))
 """The kinds that are applied side by side, the earlier ones first."""
 APPLY = "apply"
 ACTS = {"chart": "deploy", "function": "deploy"}
@@ -69,7 +70,7 @@ class Component(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """``stack``, ``manifests``, ``chart``, ``function``, ``stream`` or ``schedule``."""
+        """``stack``, ``machines``, ``manifests``, ``chart``, ``function``, ``stream`` or ``schedule``."""
         return self.address.split("/")[1]
 
     @property
@@ -180,7 +181,7 @@ def stack_options(build: Build, cloud: str, name: str) -> dict[str, Any]:
         "backend": backend,
         "cloud": cloud,
         "cloud_conn_id": spec.connection,
-        "cloud_options": _credential_options(spec),
+        "cloud_options": credential_options(spec),
         "policies": build.platform.policies,
         "credential_lifetime": stack.credential_lifetime.total_seconds(),
         **_terraform_options(build.platform.terraform),
@@ -200,7 +201,8 @@ def _terraform_options(spec: Terraform) -> dict[str, Any]:
     }
 
 
-def _credential_options(spec: AnyCloud) -> dict[str, str]:
+def credential_options(spec: AnyCloud) -> dict[str, str]:
+    """What a cloud's credentials are asked for with, beside its connection."""
     match spec:
         case AwsCloud():
             return {"region": spec.region}

@@ -12,10 +12,12 @@ from triplane.factories.cloud import freeze_task
 from triplane.factories.components import ENVIRONMENT, cluster_options, function_options, stack_options
 from triplane.factories.context import Build, retries, spec, with_params
 from triplane.factories.events import KINDS, event_options, event_specs
+from triplane.factories.machines import machine_options
 from triplane.factories.manifests import manifest_options
 from triplane.factories.notify import routes_of
 from triplane.factories.secrets import secret_components
 from triplane.kubernetes.drift_operators import KubernetesDriftBatchOperator
+from triplane.machines.drift_operators import AnsibleDriftBatchOperator
 from triplane.rollout.children import ChildRunOperator
 from triplane.secrets.drift_operators import SecretDriftBatchOperator
 from triplane.serverless.drift_operators import ServerlessDriftBatchOperator
@@ -87,6 +89,7 @@ def _tasks(build: Build) -> None:
         with TaskGroup(cloud):
             found += [*_stacks(build, cloud, frozen), *_cluster(build, cloud, frozen)]
             found += [
+                *_machines(build, cloud, frozen),
                 *_functions(build, cloud, frozen),
                 *_event_sources(build, cloud),
                 *_secrets(build, cloud),
@@ -169,6 +172,21 @@ def _cluster(build: Build, cloud: str, frozen: Any) -> Iterator[Checking]:
     ]
     if found:
         task = KubernetesDriftBatchOperator(task_id="cluster", components=found, **retries())
+        yield task, [str(component["address"]) for component in found]
+
+
+def _machines(build: Build, cloud: str, frozen: Any) -> Iterator[Checking]:
+    found = [
+        {
+            "address": f"{cloud}/machines/{name}",
+            "source": frozen.output["source"],
+            "ignore": [rule.plain() for rule in body.drift.ignore],
+            **machine_options(build, cloud, name),
+        }
+        for name, body in build.platform.cloud(cloud).machines.items()
+    ]
+    if found:
+        task = AnsibleDriftBatchOperator(task_id="machines", components=found, **retries())
         yield task, [str(component["address"]) for component in found]
 
 

@@ -36,7 +36,7 @@ def _components(build: Build, cloud: str) -> Iterator[tuple[str, Any]]:
     part = build.platform.cloud(cloud)
     for address in build.platform.addresses(cloud):
         _, kind, name = address.split("/")
-        bodies = part.manifests if kind == "manifests" else getattr(part, f"{kind}s")
+        bodies = getattr(part, kind if kind in ("machines", "manifests") else f"{kind}s")
         yield address, bodies[name]
 
 

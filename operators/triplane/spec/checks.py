@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from triplane.core.references import references
-from triplane.spec import secret_checks
+from triplane.spec import machine_checks, secret_checks
 from triplane.spec.approvals import Approval
 from triplane.spec.document import Document, Location, Problem, mapping
 from triplane.spec.graph import cycle, upstream
@@ -55,7 +55,8 @@ class _Replaced(Enum):
 
 def check(document: Document, source: Path | None) -> list[Problem]:
     """Every problem beyond the schema; without ``source`` the files are not looked at."""
-    return [*_Checks(document, source).all(), *secret_checks.problems(document)]
+    own = _Checks(document, source).all()
+    return [*own, *secret_checks.problems(document), *machine_checks.problems(document, source)]
 
 
 class _Checks:
@@ -292,7 +293,6 @@ class _Checks:
             context, dockerfile = str(body.get("context")), str(body.get("dockerfile", "Dockerfile"))
             if (source / context).is_dir() and not (source / context / dockerfile).is_file():
                 yield self.document.problem(("images", name), f"{context} has no {dockerfile}")
-
         yield from self._values_files(source)
 
     def _values_files(self, source: Path) -> Iterator[Problem]:
@@ -348,6 +348,14 @@ def _replaced(location: Location) -> _Replaced | None:
             | ("clouds", _, "charts", _, "values", *_)
             | ("clouds", _, "manifests", _, "config" | "secrets" | "workloads", *_)
             | ("clouds", _, "manifests", _, "external_secrets" | "csi_secrets", *_)
+            | (
+                "clouds",
+                _,
+                "machines",
+                _,
+                "hosts" | "variables" | "known_hosts" | "ssh" | "user" | "gate",
+                *_,
+            )
         ):
             return _Replaced.ALL
         case ("images", _, "args" | "labels", *_):

@@ -12,6 +12,7 @@ from triplane.spec.forge import Source
 from triplane.spec.functions import AwsFunction, AzureFunction, GcpFunction
 from triplane.spec.graph import order, waves
 from triplane.spec.images import Image, Signing
+from triplane.spec.machines import Machines
 from triplane.spec.manifests import Manifests
 from triplane.spec.notify import Notification
 from triplane.spec.release import EnvironmentRelease, Release
@@ -190,6 +191,7 @@ class Cloud(Value):
     """Host, and the path where the cloud has one: images go to ``<registry>/<image name>``."""
     cluster: str | None = None
     stacks: dict[Name, Stack] = {}
+    machines: dict[DnsName, Machines] = {}
     manifests: dict[DnsName, Manifests] = {}
     charts: dict[DnsName, Chart] = {}
 
@@ -331,6 +333,7 @@ class Platform(Value):
     def _addresses(self, name: str) -> Iterable[str]:
         cloud = self.cloud(name)
         yield from (f"{name}/stack/{stack}" for stack in self.stack_order(name))
+        yield from (f"{name}/machines/{machines}" for machines in self.machine_order(name))
         yield from (f"{name}/manifests/{manifests}" for manifests in cloud.manifests)
         yield from (f"{name}/chart/{chart}" for chart in cloud.charts)
         yield from (f"{name}/function/{function}" for function in cloud.functions)
@@ -340,6 +343,10 @@ class Platform(Value):
     def stack_order(self, cloud: str) -> tuple[str, ...]:
         """The stacks of a cloud, each after those it comes ``after``."""
         return order(self._graph(cloud))
+
+    def machine_order(self, cloud: str) -> tuple[str, ...]:
+        """The machines of a cloud, each after those they come ``after``."""
+        return order({name: body.after for name, body in self.cloud(cloud).machines.items()})
 
     def stack_waves(self, cloud: str) -> tuple[tuple[str, ...], ...]:
         """The same as waves: the stacks of one wave can be applied side by side."""

@@ -395,6 +395,41 @@ clouds:
             "27:41: ${secret.other}: there is no such secret",
         ],
     ),
+    "machines of nowhere": (
+        "    charts:\n",
+        "    machines:\n      web: {playbook: site.yml}\n    charts:\n",
+        [
+            "24:12: web: say which machines: give 'hosts' or 'inventory', one of the two",
+            "24:23: site.yml is not a file of the source",
+        ],
+    ),
+    "unknown names of machines": (
+        "    charts:\n",
+        '    machines:\n      web: {playbook: services/api/Dockerfile, hosts: "${network.workers}",\n'
+        '        inventory: ["x-${environment}.yml"], after: [db], key: other,\n'
+        '        variables: {token: "${secret.other}"}}\n    charts:\n',
+        [
+            "24:12: web: say which machines: give 'hosts' or 'inventory', one of the two",
+            "24:56: ${network.workers}: the stack 'network' has no output 'workers'",
+            "25:21: x-prod.yml is not a file of the source",
+            "25:21: x-staging.yml is not a file of the source",
+            "25:54: there are no machines 'db'",
+            "25:64: there is no secret 'other'",
+            "26:29: ${secret.other}: there is no such secret",
+        ],
+    ),
+    "machines in a circle": (
+        "    charts:\n",
+        "    machines:\n      a: {playbook: services/api/Dockerfile, hosts: {x: 10.0.0.1}, after: [b]}\n"
+        "      b: {playbook: services/api/Dockerfile, hosts: {x: 10.0.0.1}, after: [a]}\n    charts:\n",
+        ["24:75: the machines come after each other in a circle: a -> b -> a"],
+    ),
+    "a gate between no batches": (
+        "    charts:\n",
+        "    machines:\n      a: {playbook: services/api/Dockerfile, hosts: {x: 10.0.0.1}, gate: {url: http://x}}\n"
+        "    charts:\n",
+        ["24:10: a: a gate is between batches; give their sizes with 'serial'"],
+    ),
     "path outside": (
         "path: charts/api",
         "path: ../charts/api",

@@ -24,6 +24,7 @@ def test_the_components_of_the_example(platform: Platform) -> None:
         assert platform.addresses(cloud) == (
             f"{cloud}/stack/network",
             f"{cloud}/stack/cluster",
+            f"{cloud}/machines/worker",
             f"{cloud}/chart/ingest",
             f"{cloud}/chart/query",
             f"{cloud}/function/webhook",
@@ -31,7 +32,7 @@ def test_the_components_of_the_example(platform: Platform) -> None:
             f"{cloud}/stream/events",
             f"{cloud}/schedule/heartbeat",
         )
-    assert len(platform.addresses()) == 22
+    assert len(platform.addresses()) == 25
 
 
 def test_the_example_in_values(platform: Platform) -> None:

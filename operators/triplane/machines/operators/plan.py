@@ -58,9 +58,9 @@ class AnsiblePlanOperator(AnsibleOperator):
             why = "no destroy_playbook: what was configured goes with the machines"
             nothing = Written(address=self.address, playbook="", tree="", hosts=())
             return plan_to_destroy(nothing, None, why)
-        if not self.hosts_are_known():
-            written = self.written(self.destroy_playbook, ())
-            return plan_to_destroy(written, None, "its machines are not there")
+        if self.kept() is None or not self.hosts_are_known():
+            why = "the playbook never ran" if self.kept() is None else "its machines are not there"
+            return plan_to_destroy(self.written(self.destroy_playbook, ()), None, why)
         with self.opened(self.destroy_playbook) as (ansible, hosts):
             seen = looked(self, ansible, self.destroy_playbook, lenient=True)
         return plan_to_destroy(self.written(self.destroy_playbook, hosts), seen, "")

@@ -1,4 +1,4 @@
-"""Two machines for each cloud, known to the example by Airflow Variables."""
+"""Machines for each cloud, known to the example by Airflow Variables."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from triplane.core.private import write_private
 from triplane.sandbox.machines.machine import Machine, key_pair
 from triplane.sandbox.service import Context, Route, Service
 
-CLOUDS = ("aws", "gcp", "azure")
-EACH = 2
+COUNTS = {"aws": 2, "gcp": 1, "azure": 1}
+"""Cloud -> how many machines it has."""
 
 
 class MachinesPart:
@@ -36,7 +36,7 @@ class MachinesPart:
             f"AIRFLOW_VAR_STREAMING_MACHINES_{cloud.upper()}": json.dumps(
                 {machine.name: machine.host() for machine in machines(ctx, cloud)}
             )
-            for cloud in CLOUDS
+            for cloud in COUNTS
         }
         return {**hosts, "AIRFLOW_VAR_STREAMING_SSH_KEY": (_folder(ctx) / "key").read_text()}
 
@@ -46,7 +46,10 @@ class MachinesPart:
 def machines(ctx: Context, cloud: str | None = None) -> list[Machine]:
     """The machines of a cloud, or of all."""
     names = [
-        f"{each}-worker-{number + 1}" for each in CLOUDS if cloud in (None, each) for number in range(EACH)
+        f"{each}-worker-{number + 1}"
+        for each, count in COUNTS.items()
+        if cloud in (None, each)
+        for number in range(count)
     ]
     return [Machine(name, _folder(ctx) / name, ctx.port(f"machine-{name}")) for name in names]
 

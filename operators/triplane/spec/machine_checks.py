@@ -1,0 +1,55 @@
+"""What a schema cannot say about machines: secrets, order, files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from triplane.spec.document import Document, Location, Problem, mapping
+from triplane.spec.graph import cycle
+
+
+def problems(document: Document, source: Path | None) -> Iterator[Problem]:
+    """Of the machines of all clouds; without ``source`` the files are not looked at."""
+    for cloud, body in mapping(document.data, "clouds").items():
+        machines = mapping(body, "machines")
+        base: Location = ("clouds", cloud, "machines")
+        yield from _names(document, base, machines)
+        if source is not None:
+            for location, path in _files(document, base, machines):
+                if Path(path).is_absolute() or ".." in Path(path).parts or "$" in path:
+                    continue  # the schema says so already
+                if not (source / path).is_file():
+                    yield document.problem(location, f"{path} is not a file of the source")
+
+
+def _names(document: Document, base: Location, machines: Mapping[str, Any]) -> Iterator[Problem]:
+    secrets = mapping(document.data, "secrets")
+    graph = {}
+    for name in machines:
+        body = mapping(machines, name)
+        after = body.get("after")
+        graph[name] = [str(other) for other in after] if isinstance(after, list) else []
+        for index, other in enumerate(graph[name]):
+            if other not in machines:
+                yield document.problem((*base, name, "after", index), f"there are no machines '{other}'")
+        key = body.get("key")
+        if isinstance(key, str) and key not in secrets:
+            yield document.problem((*base, name, "key"), f"there is no secret '{key}'")
+    if found := cycle(graph):
+        message = f"the machines come after each other in a circle: {' -> '.join(found)}"
+        yield document.problem((*base, found[0], "after"), message)
+
+
+def _files(document: Document, base: Location, machines: Mapping[str, Any]) -> Iterator[tuple[Location, str]]:
+    """Every file that is named, in every environment."""
+    for name in machines:
+        body = mapping(machines, name)
+        for key in ("playbook", "destroy_playbook"):
+            if isinstance(path := body.get(key), str):
+                yield (*base, name, key), path
+        inventory = body.get("inventory")
+        for index, path in enumerate(inventory if isinstance(inventory, list) else []):
+            for environment in mapping(document.data, "environments"):
+                yield (*base, name, "inventory", index), str(path).replace("${environment}", environment)

@@ -1,0 +1,82 @@
+"""Virtual machines, configured with Ansible, in a spec."""
+
+from datetime import timedelta
+from typing import Annotated, Any, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from triplane.spec.drift import Drift
+from triplane.spec.values import DnsName, Duration, Name, SourcePath, Value, ValuesFile
+
+Reference = Annotated[str, StringConstraints(pattern=r"^\$\{[^}]+\}$")]
+HostName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Serial = Annotated[int, Field(ge=1)] | Annotated[str, StringConstraints(pattern=r"^[1-9]\d?%$|^100%$")]
+"""A number of machines, or a share of them: ``25%``."""
+VariableName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Plain = str | int | bool
+
+
+class Machine(Value):
+    """One machine and how to get there."""
+
+    address: str
+    port: Annotated[int, Field(ge=1, le=65535)] | Reference | None = None
+    user: str | None = None
+    host_key: str | None = None
+    """Its public key: ``ssh-ed25519 AAAA…``."""
+    variables: dict[VariableName, Any] = {}
+
+
+class MachineGate(Value):
+    """What must answer between two batches. In ``url``, ``{address}`` and ``{host}`` stand for each machine."""
+
+    url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+    status: Annotated[int, Field(ge=100, le=599)] = 200
+    contains: str = ""
+    within: Duration = timedelta(minutes=1)
+
+    def plain(self) -> dict[str, Any]:
+        """What an operator gets."""
+        return {**self.model_dump(), "within": self.within.total_seconds()}
+
+
+class Machines(Value):
+    """Machines and the playbook that configures them."""
+
+    playbook: SourcePath
+    hosts: Reference | dict[HostName, str | Machine] | None = None
+    """Name -> address or :class:`Machine`, or a stack's output that is such a mapping, or a list."""
+    inventory: Annotated[tuple[ValuesFile, ...], Field(strict=False)] = ()
+    """Files of the source, static ones or of dynamic inventory plugins, in place of ``hosts``."""
+    after: Annotated[tuple[DnsName, ...], Field(strict=False)] = ()
+    """Other machines that are configured before."""
+    user: str = ""
+    key: Name | None = None
+    """Name of the secret that holds the private SSH key."""
+    known_hosts: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    ssh: dict[str, Plain] = {}
+    """Options of ``ssh_config``."""
+    variables: dict[VariableName, Any] = {}
+    credentials: bool = False
+    """Whether Ansible gets the credentials of the cloud's connection."""
+    serial: Annotated[tuple[Serial, ...], Field(strict=False)] = ()
+    gate: MachineGate | None = None
+    destroy_playbook: SourcePath | None = None
+    forks: Annotated[int, Field(ge=1, le=200)] = 10
+    timeout: Duration | None = None
+    """For one run of Ansible."""
+    stop_grace: Duration = timedelta(seconds=30)
+    drift: Annotated[Drift, Field(default_factory=Drift)]
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if bool(self.hosts) == bool(self.inventory):
+            raise ValueError("say which machines: give 'hosts' or 'inventory', one of the two")
+        if self.gate is not None and not self.serial:
+            raise ValueError("a gate is between batches; give their sizes with 'serial'")
+        return self
+
+    def settings(self) -> dict[str, Any]:
+        """What the operators take as it is written."""
+        names = {"hosts", "inventory", "user", "known_hosts", "ssh", "variables"}
+        return self.model_dump(mode="json", include=names, exclude_none=True)
