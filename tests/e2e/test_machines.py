@@ -169,8 +169,9 @@ def test_the_example_is_applied_and_undone(lab: Lab, sandbox: Sandbox) -> None:
     assert lab.destroy(**unknown, change=gone)["state"] == "destroyed"
     assert not (machine.home / "etc/streaming").exists()
     nothing = {**unknown, "destroy_playbook": None}
-    assert lab.plan(**nothing, intent="destroy")["action"] == "none"
-    assert lab.destroy(**nothing)["state"] == "unchanged"
+    never = lab.plan(**nothing, intent="destroy")
+    assert (never["action"], never["summary"]) == ("none", "the playbook never ran")
+    assert lab.destroy(**nothing, change=never)["state"] == "unchanged"
 
 
 def _answers(machine: Machine) -> bool:

@@ -18,6 +18,8 @@ LATER = "later"
 UNKNOWN = "unknown"
 """Stands for what a host would go on with after a task that check mode could not get past."""
 HOST = "host."
+FORGETS = "forgets"
+"""Bound where nothing is run on the machines."""
 HURTS = frozenset(
     {"reboot", "filesystem", "parted", "lvol", "lvg", "user", "group", "mount", "iptables", "raw"}
 )
@@ -76,13 +78,8 @@ def plan(written: Written, seen: Recap, *, before: str | None) -> ComponentChang
     )
 
 
-def plan_to_destroy(written: Written, seen: Recap | None, why: str) -> ComponentChange:
-    """The change that the playbook for the end makes; ``why`` says why there is nothing to be done, None for ``seen``."""
-    if seen is None:
-        binds: dict[str, str | int] = {"playbook": written.playbook, "destroys": 0}
-        return ComponentChange(
-            address=written.address, action="none", risk=Risk.NONE, summary=why, binds=binds
-        )
+def plan_to_destroy(written: Written, seen: Recap) -> ComponentChange:
+    """The change that the playbook for the end makes, from a run in check mode."""
     changes = [result for result in seen.results if result.state == "changed"]
     unclear = [*silent(seen), *stopped(seen)]
     return ComponentChange(
@@ -91,7 +88,18 @@ def plan_to_destroy(written: Written, seen: Recap | None, why: str) -> Component
         risk=Risk.CRITICAL,
         summary=f"run {os.path.basename(written.playbook)} on {_of(written)}{_counts(changes, unclear)}",
         lines=tuple(_lines(changes, unclear)),
-        binds=written.binds() | fingerprints(seen) | {"destroys": 1},
+        binds=written.binds() | fingerprints(seen),
+    )
+
+
+def plan_to_forget(address: str, why: str, *, known: bool) -> ComponentChange:
+    """Nothing is run on any machine. ``known``: something is remembered of them, and forgotten then."""
+    return ComponentChange(
+        address=address,
+        action="destroy" if known else "none",
+        risk=Risk.LOW if known else Risk.NONE,
+        summary=why,
+        binds={FORGETS: 1},
     )
 
 

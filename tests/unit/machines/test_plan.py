@@ -10,7 +10,15 @@ from triplane.machines.ansible import HostsError
 from triplane.machines.drift import findings
 from triplane.machines.events import HostSummary, Recap, TaskResult
 from triplane.machines.hosts import parse
-from triplane.machines.plan import Written, check, check_changes, fingerprint, plan, plan_to_destroy
+from triplane.machines.plan import (
+    Written,
+    check,
+    check_changes,
+    fingerprint,
+    plan,
+    plan_to_destroy,
+    plan_to_forget,
+)
 
 HOSTS = parse({"a": "10.0.0.1", "b": "10.0.0.2"})
 
@@ -99,9 +107,11 @@ def test_a_fingerprint_is_of_the_change_and_not_of_the_path() -> None:
 
 
 def test_destroying() -> None:
-    nothing = plan_to_destroy(written(), None, "no destroy_playbook")
-    assert (nothing.action, nothing.risk, nothing.summary) == ("none", Risk.NONE, "no destroy_playbook")
-    change = plan_to_destroy(written(), seen(task()), "")
+    never = plan_to_forget("aws/machines/w", "it never ran", known=False)
+    assert (never.action, never.risk, never.summary) == ("none", Risk.NONE, "it never ran")
+    forgotten = plan_to_forget("aws/machines/w", "no destroy_playbook", known=True)
+    assert (forgotten.action, forgotten.risk) == ("destroy", Risk.LOW)
+    change = plan_to_destroy(written(), seen(task()))
     assert (change.action, change.risk) == ("destroy", Risk.CRITICAL)
 
 

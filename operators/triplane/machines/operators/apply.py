@@ -154,13 +154,15 @@ class AnsibleDestroyOperator(AnsibleApplyOperator):
     def work(self, context: Context) -> dict[str, Any]:
         """Check, run, forget."""
         from triplane.machines.ansible import Play
-        from triplane.machines.plan import check
+        from triplane.machines.plan import FORGETS, check
 
         began = time.time()
         approved = self.approved(context)
-        if not self.destroy_playbook or (approved and not approved.changed):
+        if approved and not approved.changed:
+            return self.result("unchanged", "", {}, began)
+        if not self.destroy_playbook or (approved and FORGETS in approved.binds):
             self.keep(None)
-            return self.result("destroyed" if self.destroy_playbook else "unchanged", "", {}, began)
+            return self.result("destroyed", "", {}, began)
         with self.opened(self.destroy_playbook) as (ansible, hosts):
             if approved:
                 check(approved, self.written(self.destroy_playbook, hosts))

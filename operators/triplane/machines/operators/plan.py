@@ -52,18 +52,19 @@ class AnsiblePlanOperator(AnsibleOperator):
         return plan(self.written(self.playbook, hosts), seen, before=before)
 
     def _to_destroy(self) -> ComponentChange:
-        from triplane.machines.plan import Written, plan_to_destroy
+        from triplane.machines.plan import plan_to_destroy, plan_to_forget
 
+        if self.kept() is None:
+            return plan_to_forget(self.address, "the playbook never ran", known=False)
         if not self.destroy_playbook:
-            why = "no destroy_playbook: what was configured goes with the machines"
-            nothing = Written(address=self.address, playbook="", tree="", hosts=())
-            return plan_to_destroy(nothing, None, why)
-        if self.kept() is None or not self.hosts_are_known():
-            why = "the playbook never ran" if self.kept() is None else "its machines are not there"
-            return plan_to_destroy(self.written(self.destroy_playbook, ()), None, why)
+            return plan_to_forget(
+                self.address, "no destroy_playbook: what was configured goes with the machines", known=True
+            )
+        if not self.hosts_are_known():
+            return plan_to_forget(self.address, "its machines are not there any more", known=True)
         with self.opened(self.destroy_playbook) as (ansible, hosts):
             seen = looked(self, ansible, self.destroy_playbook, lenient=True)
-        return plan_to_destroy(self.written(self.destroy_playbook, hosts), seen, "")
+        return plan_to_destroy(self.written(self.destroy_playbook, hosts), seen)
 
 
 def looked(
