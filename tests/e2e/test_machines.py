@@ -19,6 +19,7 @@ from tests.e2e.test_kubernetes import processes, until
 from tests.machine_lab import PLAYBOOK, SECRET, Lab, context_of
 from triplane import settings
 from triplane.machines.drift_operators import AnsibleDriftBatchOperator
+from triplane.sandbox.aws import client
 from triplane.sandbox.machines.machine import Machine, key_pair
 from triplane.sandbox.machines.part import machines
 from triplane.sandbox.runtime import Sandbox
@@ -142,6 +143,45 @@ def test_through_a_bastion_whose_key_is_checked_too(lab: Lab) -> None:
     before = log.read_text().count("Accepted publickey")
     assert lab.plan(hosts=host, ssh=ssh, known_hosts=known)["action"] == "create"
     assert log.read_text().count("Accepted publickey") > before
+
+
+def test_machines_found_by_their_tags(lab: Lab, sandbox: Sandbox) -> None:
+    """The cloud's own inventory plugin asks EC2; the tags say where the sandbox has the machine."""
+    first, second = lab.machines
+    ec2 = client(sandbox, "ec2")
+    role = f"role-{first.port}"
+    for machine, value in ((first, role), (second, "another")):
+        tags = [{"Key": "role", "Value": value}, {"Key": "port", "Value": str(machine.port)}]
+        tags.append({"Key": "home", "Value": str(machine.home)})
+        specification = [{"ResourceType": "instance", "Tags": tags}]
+        ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1, TagSpecifications=specification)
+    plugin = {
+        "plugin": "amazon.aws.aws_ec2",
+        "regions": ["eu-west-1"],
+        "filters": {"tag:role": role, "instance-state-name": "running"},
+        "hostnames": ["instance-id"],
+        "compose": {
+            "ansible_host": "'127.0.0.1'",
+            "ansible_port": "tags.port | int",
+            "machine_home": "tags.home",
+            "ansible_remote_tmp": "tags.home ~ '/.ansible'",
+        },
+    }
+    lab.write("workers.aws_ec2.yml", json.dumps(plugin))
+    found = {
+        "hosts": None,
+        "inventory": ["workers.aws_ec2.yml"],
+        "user": first.host()["user"],
+        "known_hosts": [f"[127.0.0.1]:{first.port} {first.host_key}"],
+    }
+    lab.write("broken.yml", "plugin: nobody.has.this")
+    with pytest.raises(AirflowFailException, match="the inventory cannot be read"):
+        lab.plan(**{**found, "inventory": ["broken.yml"]})
+    access = {"cloud": "aws", "cloud_conn_id": "aws_default", "cloud_options": {"region": "eu-west-1"}}
+    change = lab.plan(**found, **access)
+    (line,) = [line for line in change["lines"] if "settings" in line]
+    assert line.startswith("~ i-")
+    assert change["summary"].startswith("run site.yml on 1 of 1 host:")
 
 
 def test_the_example_is_applied_and_undone(lab: Lab, sandbox: Sandbox) -> None:

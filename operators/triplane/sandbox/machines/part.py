@@ -38,7 +38,9 @@ class MachinesPart:
             )
             for cloud in COUNTS
         }
-        return {**hosts, "AIRFLOW_VAR_STREAMING_SSH_KEY": (_folder(ctx) / "key").read_text()}
+        key = (_folder(ctx) / "key").read_text()
+        collections = {"ANSIBLE_COLLECTIONS_PATH": str(ctx.cache)}
+        return {**hosts, "AIRFLOW_VAR_STREAMING_SSH_KEY": key, **collections}
 
     def seed(self, ctx: Context) -> None: ...
 
