@@ -149,7 +149,7 @@ def test_machines_found_by_their_tags(lab: Lab, sandbox: Sandbox) -> None:
     """The cloud's own inventory plugin asks EC2; the tags say where the sandbox has the machine."""
     first, second = lab.machines
     ec2 = client(sandbox, "ec2")
-    role = f"role-{first.port}"
+    role = f"role-{time.time_ns()}"
     for machine, value in ((first, role), (second, "another")):
         tags = [{"Key": "role", "Value": value}, {"Key": "port", "Value": str(machine.port)}]
         tags.append({"Key": "home", "Value": str(machine.home)})
