@@ -18,6 +18,7 @@ from cryptography.fernet import Fernet
 from tests.e2e.test_kubernetes import processes, until
 from tests.machine_lab import PLAYBOOK, SECRET, Lab, context_of
 from triplane import settings
+from triplane.machines.ansible import find
 from triplane.machines.drift_operators import AnsibleDriftBatchOperator
 from triplane.sandbox.aws import client
 from triplane.sandbox.machines.machine import Machine, key_pair
@@ -182,6 +183,38 @@ def test_machines_found_by_their_tags(lab: Lab, sandbox: Sandbox) -> None:
     (line,) = [line for line in change["lines"] if "settings" in line]
     assert line.startswith("~ i-")
     assert change["summary"].startswith("run site.yml on 1 of 1 host:")
+
+
+def test_vaults_of_the_source_and_an_inventory_without_machines(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "password").write_text("open sesame")
+    monkeypatch.setenv("AIRFLOW_VAR_VAULT", "open sesame")
+    lab.machines = lab.machines[:1]
+    lab.write("vault.yml", "inner: from-the-vault\n")
+    encrypt = [find("ansible-vault"), "encrypt", "--vault-password-file", str(tmp_path / "password")]
+    subprocess.run([*encrypt, str(lab.folder / "vault.yml")], check=True, capture_output=True)
+    task = {
+        "ansible.builtin.lineinfile": {
+            "path": "{{ machine_home }}/inner",
+            "line": "{{ inner }}",
+            "create": True,
+        }
+    }
+    play = {
+        "hosts": "all",
+        "gather_facts": False,
+        "vars_files": ["vault.yml"],
+        "tasks": [task | {"no_log": True}],
+    }
+    lab.write("site.yml", json.dumps([play]))
+    lab.apply(vault_password="${variable.vault}")
+    assert (lab.machines[0].home / "inner").read_text() == "from-the-vault\n"
+    lab.write("empty.yml", "all: {}")
+    empty = lab.plan(hosts=None, inventory=["empty.yml"])
+    assert empty["summary"] == "run site.yml on all its hosts, known after a stack is applied"
+    with pytest.raises(AirflowFailException, match="there is no machine in the inventory"):
+        lab.apply(hosts=None, inventory=["empty.yml"], change=empty)
 
 
 def test_the_example_is_applied_and_undone(lab: Lab, sandbox: Sandbox) -> None:

@@ -50,7 +50,7 @@ def machine_options(build: Build, cloud: str, name: str) -> dict[str, Any]:
         "playbook": body.playbook,
         "destroy_playbook": body.destroy_playbook,
         "scope": f"{ENVIRONMENT}/{cloud}",
-        "key": None if body.key is None else secret_reference(build.platform, body.key),
+        **{key: secret_reference(build.platform, name) for key, name in body.secrets().items()},
         "serial": list(body.serial),
         "gate": None if body.gate is None else per_environment(build.platform, body.gate.plain()),
         "forks": body.forks,

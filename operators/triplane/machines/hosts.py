@@ -116,11 +116,9 @@ def digest_of(hosts: Sequence[Host]) -> str:
     return digest([[host.name, host.place, host.user, host.host_key, dict(host.variables)] for host in hosts])
 
 
-def inventory(group: str, hosts: Sequence[Host], user: str = "") -> str:
-    """An inventory of one group, in YAML. ``user`` is for hosts without one of their own."""
+def inventory(group: str, hosts: Sequence[Host]) -> str:
+    """An inventory of one group, in YAML."""
     body: dict[str, Any] = {"hosts": {host.name: host.entry() for host in hosts}}
-    if user:
-        body["vars"] = {"ansible_user": user}
     name = re.sub(r"\W", "_", group)
     return as_values({"all": {"children": {name: body}}})
 

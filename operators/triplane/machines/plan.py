@@ -15,6 +15,8 @@ from triplane.machines.hosts import Host, digest_of
 
 LATER = "later"
 """Stands for hosts that are known only after a stack was applied."""
+MOST_LINES = 400
+"""Lines of diffs that a change shows; what is beyond is in the log."""
 UNKNOWN = "unknown"
 """Stands for what a host would go on with after a task that check mode could not get past."""
 HOST = "host."
@@ -182,8 +184,12 @@ def _counts(changes: Sequence[TaskResult], unclear: Sequence[TaskResult]) -> str
 
 def _lines(changes: Sequence[TaskResult], unclear: Sequence[TaskResult]) -> Iterator[str]:
     """Each change once, with all hosts that it is made on."""
+    shown = 0
     for (task, action, diff), hosts in _grouped((r.task, r.action, r.diff, r.host) for r in changes):
         yield f"~ {_some(hosts)}: {task} ({action.rsplit('.', 1)[-1]})"
+        shown += len(diff)
+        if diff and shown > MOST_LINES:
+            diff = (f"({len(diff)} lines, in the log of the plan)",)
         yield from (f"    {line}" for line in diff)
     for (task, state, message), hosts in _grouped((r.task, r.state, r.message, r.host) for r in unclear):
         said = " ".join(message.split())

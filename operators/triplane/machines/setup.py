@@ -16,14 +16,15 @@ from triplane.machines.ansible import Ansible
 from triplane.machines.hosts import Host, inventory, of_inventory
 
 CONFIG = "ansible.cfg"
+VAULT = "TRIPLANE_VAULT_PASSWORD"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setup:
     """``folder`` holds the playbook. The machines are ``hosts``, or those of the inventory files ``inventory``.
 
-    ``key`` is a private SSH key, None for those of the worker's user. ``secrets`` are variables as well; they and the key
-    travel in the environment, beside ``credentials`` for inventories and proxies. Times are in seconds.
+    ``key`` is a private SSH key, None for those of the worker's user. ``secrets`` are variables as well; they, the key
+    and ``vault_password`` travel in the environment, beside ``credentials`` for inventories and proxies. Times are in seconds.
     """
 
     folder: Path
@@ -36,11 +37,16 @@ class Setup:
     variables: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
     key: str | None = field(default=None, repr=False)
+    vault_password: str | None = field(default=None, repr=False)
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     forks: int = 10
     timeout: float | None = None
     grace: float = 30
     playbook_bin: str = "ansible-playbook"
+
+
+class NoMachines(InputError):
+    """The inventory is read, and holds none."""
 
 
 @contextmanager
@@ -49,15 +55,15 @@ def opened(
 ) -> Iterator[tuple[Ansible, tuple[Host, ...]]]:
     """Ansible, ready to run, and the machines that it knows.
 
-    :raises InputError: there are none, or one has no known key
+    :raises NoMachines: there are none
+    :raises InputError: the inventory cannot be read, or no key of a machine is known
     """
     with private_dir() as scratch:
         for name in ("tmp", "cp"):
             (scratch / name).mkdir(mode=0o700)
         known, ssh_config = scratch / "known_hosts", scratch / "ssh_config"
         ssh_args = ssh.arguments(ssh_config, known)
-        own = {"ansible_user": setup.user} if setup.user and setup.hosts is None else {}
-        variables = ansible.extra_vars({**own, **setup.variables}, setup.secrets, ssh_args)
+        variables = ansible.extra_vars(setup.variables, setup.secrets, ssh_args)
         env = ansible.environment(
             scratch, config=_config(setup, scratch), ssh_args=ssh_args, key=setup.key, secrets=setup.secrets
         )
@@ -66,7 +72,7 @@ def opened(
             scratch=scratch,
             inventory=_inventory(setup, scratch),
             variables=write_private(scratch / "variables.yaml", variables),
-            env={**env, **setup.credentials},
+            env={**env, **_user(setup), **_vault(setup, scratch), **setup.credentials},
             forks=setup.forks,
             timeout=setup.timeout,
             grace=setup.grace,
@@ -76,7 +82,7 @@ def opened(
         )
         hosts = tuple(setup.hosts) if setup.hosts is not None else of_inventory(found.listed())
         if not hosts:
-            raise InputError(
+            raise NoMachines(
                 "there is no machine in the inventory; is it of the right environment, and are they up?"
             )
         write_private(known, ssh.known_hosts(hosts, setup.known_hosts))
@@ -90,9 +96,22 @@ def _config(setup: Setup, scratch: Path) -> Path:
     return own if own.is_file() else write_private(scratch / CONFIG, "")
 
 
+def _user(setup: Setup) -> dict[str, str]:
+    return {"ANSIBLE_REMOTE_USER": setup.user} if setup.user else {}
+
+
+def _vault(setup: Setup, scratch: Path) -> dict[str, str]:
+    """A program that says the password of the source's vaults, from the environment that it is started in."""
+    if setup.vault_password is None:
+        return {}
+    program = write_private(scratch / "vault-password", f'#!/bin/sh\nprintf "%s\\n" "${VAULT}"\n')
+    program.chmod(0o700)
+    return {"ANSIBLE_VAULT_PASSWORD_FILE": str(program), VAULT: setup.vault_password}
+
+
 def _inventory(setup: Setup, scratch: Path) -> list[Path]:
     if setup.hosts is not None:
-        return [write_private(scratch / "hosts.yaml", inventory(setup.group, setup.hosts, setup.user))]
+        return [write_private(scratch / "hosts.yaml", inventory(setup.group, setup.hosts))]
     missing = [str(path) for path in setup.inventory if not path.exists()]
     if missing or not setup.inventory:
         raise InputError(f"{', '.join(missing) or 'nothing'}: there is no such inventory in the source")

@@ -34,9 +34,9 @@ def _names(document: Document, base: Location, machines: Mapping[str, Any]) -> I
         for index, other in enumerate(graph[name]):
             if other not in machines:
                 yield document.problem((*base, name, "after", index), f"there are no machines '{other}'")
-        key = body.get("key")
-        if isinstance(key, str) and key not in secrets:
-            yield document.problem((*base, name, "key"), f"there is no secret '{key}'")
+        for key in ("key", "vault_password"):
+            if isinstance(secret := body.get(key), str) and secret not in secrets:
+                yield document.problem((*base, name, key), f"there is no secret '{secret}'")
     if found := cycle(graph):
         message = f"the machines come after each other in a circle: {' -> '.join(found)}"
         yield document.problem((*base, found[0], "after"), message)

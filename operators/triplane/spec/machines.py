@@ -53,6 +53,8 @@ class Machines(Value):
     user: str = ""
     key: Name | None = None
     """Name of the secret that holds the private SSH key."""
+    vault_password: Name | None = None
+    """Name of the secret that decrypts what the source holds encrypted with ``ansible-vault``."""
     known_hosts: Annotated[tuple[str, ...], Field(strict=False)] = ()
     ssh: dict[str, Plain] = {}
     """Options of ``ssh_config``."""
@@ -75,6 +77,11 @@ class Machines(Value):
         if self.gate is not None and not self.serial:
             raise ValueError("a gate is between batches; give their sizes with 'serial'")
         return self
+
+    def secrets(self) -> dict[str, str]:
+        """Names of secrets, by what they are for."""
+        named = {"key": self.key, "vault_password": self.vault_password}
+        return {key: name for key, name in named.items() if name is not None}
 
     def settings(self) -> dict[str, Any]:
         """What the operators take as it is written."""

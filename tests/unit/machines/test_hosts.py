@@ -50,7 +50,7 @@ def test_an_inventory_holds_values_and_no_templates() -> None:
     hosts = parse(
         {"web": {"address": "10.0.0.1", "port": 22, "user": "admin", "variables": {"motd": "{{ x }}"}}}
     )
-    text = inventory("my-workers", hosts, "ubuntu")
+    text = inventory("my-workers", hosts)
     assert '!unsafe "{{ x }}"' in text
 
     class Loader(yaml.SafeLoader): ...
@@ -60,7 +60,6 @@ def test_an_inventory_holds_values_and_no_templates() -> None:
     assert body["hosts"]["web"] == {
         "motd": "{{ x }}", "ansible_host": "10.0.0.1", "ansible_port": 22, "ansible_user": "admin",
     }  # fmt: skip
-    assert body["vars"] == {"ansible_user": "ubuntu"}
 
 
 def test_values_of_all_kinds() -> None:

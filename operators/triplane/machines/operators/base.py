@@ -41,6 +41,7 @@ class AnsibleOperator(BaseOperator):
         ``workers.aws_ec2.yml``
     :param user: who logs in, where a host does not say it
     :param key: reference to a private SSH key, ``${variable.ssh_key}``; None for those of the worker's user
+    :param vault_password: reference to the password of what the source holds encrypted with ``ansible-vault``
     :param known_hosts: lines of a ``known_hosts`` file, for machines without ``host_key`` and for bastions
     :param ssh: options of ``ssh_config``, such as ``{"ProxyJump": "bastion"}``
     :param variables: variables that go above all others. Those that hold secrets travel in the environment
@@ -58,19 +59,9 @@ class AnsibleOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = (
-        *(
-            "playbook",
-            "address",
-            "source",
-            "scope",
-            "hosts",
-            "inventory",
-            "user",
-            "key",
-            "known_hosts",
-            "ssh",
-        ),
-        *("variables", "serial", "gate", "destroy_playbook", "cloud_conn_id", "cloud_options"),
+        *("playbook", "address", "source", "scope", "hosts", "inventory", "user", "key", "vault_password"),
+        *("known_hosts", "ssh", "variables", "serial", "gate", "destroy_playbook"),
+        *("cloud_conn_id", "cloud_options"),
     )
     ui_color = "#f8e4e4"
     kept_arguments = ("playbook", "source", "hosts", "inventory", "user", "known_hosts", "ssh", "variables")
@@ -86,6 +77,7 @@ class AnsibleOperator(BaseOperator):
         inventory: Sequence[str] = (),
         user: str = "",
         key: str | None = None,
+        vault_password: str | None = None,
         known_hosts: Sequence[str] = (),
         ssh: Mapping[str, Any] | None = None,
         variables: Mapping[str, Any] | None = None,
@@ -110,6 +102,7 @@ class AnsibleOperator(BaseOperator):
         self.inventory = inventory
         self.user = user
         self.key = key
+        self.vault_password = vault_password
         self.known_hosts = known_hosts
         self.ssh = ssh or {}
         self.variables = variables or {}
@@ -209,6 +202,7 @@ class AnsibleOperator(BaseOperator):
             variables=resolve(self.plain(), lookup),
             secrets={name: _registered(value) for name, value in resolve(secrets, lookup).items()},
             key=str(resolve(self.key, lookup)).strip() + "\n" if self.key else None,
+            vault_password=str(resolve(self.vault_password, lookup)) if self.vault_password else None,
             credentials=self.credentials(),
             forks=self.forks,
             timeout=self.timeout,

@@ -42,17 +42,24 @@ class AnsiblePlanOperator(AnsibleOperator):
     def _to_apply(self) -> ComponentChange:
         from triplane.machines.events import Recap
         from triplane.machines.plan import plan
+        from triplane.machines.setup import NoMachines
 
         last = self.kept()
         before = None if last is None else last.done
+        later = plan(self.written(self.playbook, None), Recap(), before=before)
         if not self.hosts_are_known():
-            return plan(self.written(self.playbook, None), Recap(), before=before)
-        with self.opened(self.playbook) as (ansible, hosts):
-            seen = looked(self, ansible, self.playbook)
+            return later
+        try:
+            with self.opened(self.playbook) as (ansible, hosts):
+                seen = looked(self, ansible, self.playbook)
+        except NoMachines as error:
+            self.log.info("%s Perhaps a stack of this deployment makes them", error)
+            return later
         return plan(self.written(self.playbook, hosts), seen, before=before)
 
     def _to_destroy(self) -> ComponentChange:
         from triplane.machines.plan import plan_to_destroy, plan_to_forget
+        from triplane.machines.setup import NoMachines
 
         if self.kept() is None:
             return plan_to_forget(self.address, "the playbook never ran", known=False)
@@ -62,8 +69,11 @@ class AnsiblePlanOperator(AnsibleOperator):
             )
         if not self.hosts_are_known():
             return plan_to_forget(self.address, "its machines are not there any more", known=True)
-        with self.opened(self.destroy_playbook) as (ansible, hosts):
-            seen = looked(self, ansible, self.destroy_playbook, lenient=True)
+        try:
+            with self.opened(self.destroy_playbook) as (ansible, hosts):
+                seen = looked(self, ansible, self.destroy_playbook, lenient=True)
+        except NoMachines:
+            return plan_to_forget(self.address, "its machines are not there any more", known=True)
         return plan_to_destroy(self.written(self.destroy_playbook, hosts), seen)
 
 
