@@ -31,7 +31,7 @@ class _Machines(Component):
         if self.kept is None:
             self.pending = "it never ran"
             return
-        if self.kept.settings != now:
+        if now not in (self.kept.settings, self.kept.same):
             self.pending = "the playbook or its settings have changed"
         if self.kept.left:
             self.pending = f"it has not come to its end on {', '.join(self.kept.left[:10])}"

@@ -16,7 +16,8 @@ class Kept:
 
     ``settings`` is what it was for, see :class:`triplane.machines.plan.Written`, ``arguments`` those of the operator, with
     references as they were written. ``left`` are the hosts on which the playbook has not come to its end, ``hosts`` what
-    each has come to. ``before`` is what the last run was for that came to its end everywhere.
+    each has come to. ``before`` is what the last run was for that came to its end everywhere, ``same`` what a later plan was
+    for that found nothing to do.
     """
 
     settings: str
@@ -25,6 +26,7 @@ class Kept:
     left: tuple[str, ...] = ()
     hosts: Mapping[str, HostSummary] = field(default_factory=dict)
     before: str | None = None
+    same: str | None = None
 
     @property
     def done(self) -> str | None:

@@ -48,7 +48,7 @@ class AnsibleApplyOperator(Applying, AnsibleOperator):
         began = time.time()
         approved = self.approved(context)
         if approved and not approved.changed:
-            self._check_unchanged(approved)
+            self._check_unchanged(context, approved)
             return self.result("unchanged", str(approved.binds["settings"]), {}, began)
         with self.opened(self.playbook) as (ansible, hosts):
             written = self.written(self.playbook, hosts)
@@ -79,13 +79,18 @@ class AnsibleApplyOperator(Applying, AnsibleOperator):
         run = context["dag_run"]
         return jobs.job(["ansible", run.dag_id, run.run_id, self.address, self.playbook])
 
-    def _check_unchanged(self, approved: ComponentChange) -> None:
-        """What was planned to do nothing must be of this playbook; which machines there are does not matter."""
-        from triplane.machines.plan import check
+    def _check_unchanged(self, context: Context, approved: ComponentChange) -> None:
+        """What was planned to do nothing must be of this playbook; which machines there are does not matter. It is
+        remembered as if it had run: drift checks compare with it.
+        """
+        from dataclasses import replace
 
-        hosts = approved.binds.get("hosts")
+        from triplane.machines.plan import LATER, check
+
         written = self.written(self.playbook, ())
-        check(_with_hosts(approved, "later" if hosts else ""), written)
+        check(replace(approved, binds={**approved.binds, "hosts": LATER}), written)
+        if self.kept() is None:
+            self.keep(self._begun(context, written.settings, (), once=True))
 
     def _begun(self, context: Context, settings: str, hosts: Sequence[Host], *, once: bool) -> Kept:
         from triplane.machines.kept import begin
@@ -179,9 +184,3 @@ class AnsibleDestroyOperator(AnsibleApplyOperator):
             self.log.warning("%s is unreachable: nothing was undone on it: %s", host, recap.problem(host))
         self.keep(None)
         return self.result("destroyed", "", {"hosts": str(len(recap.hosts))}, began)
-
-
-def _with_hosts(approved: ComponentChange, hosts: str) -> ComponentChange:
-    from dataclasses import replace
-
-    return replace(approved, binds={**approved.binds, "hosts": hosts})

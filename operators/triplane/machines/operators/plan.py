@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from triplane import settings
@@ -55,7 +56,11 @@ class AnsiblePlanOperator(AnsibleOperator):
         except NoMachines as error:
             self.log.info("%s Perhaps a stack of this deployment makes them", error)
             return later
-        return plan(self.written(self.playbook, hosts), seen, before=before)
+        written = self.written(self.playbook, hosts)
+        change = plan(written, seen, before=before)
+        if last is not None and not change.changed and last.settings != written.settings:
+            self.keep(replace(last, same=written.settings))
+        return change
 
     def _to_destroy(self) -> ComponentChange:
         from triplane.machines.plan import plan_to_destroy, plan_to_forget
