@@ -26,7 +26,7 @@ def get_provider_info() -> dict[str, Any]:
         "package-name": "airflow-provider-triplane",
         "name": "Triplane",
         "description": "Deploys one platform to AWS, Google Cloud and Azure: "
-        "Terraform, container images, Helm releases, serverless functions.",
+        "Terraform, virtual machines with Ansible, container images, Helm releases, serverless functions.",
         "versions": [__version__],
         "extra-links": ["triplane.images.links.BuildLink", "triplane.serverless.links.ConsoleLink"],
         "notifications": ["triplane.notify.notifier.TriplaneNotifier"],

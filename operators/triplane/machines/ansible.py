@@ -117,8 +117,11 @@ def environment(
 
 
 def find(binary: str = "ansible-playbook") -> str:
-    """The file of a command of Ansible: beside this Python, or on PATH. :raises InputError: it is not installed"""
-    beside = Path(sys.executable).with_name(binary)
+    """The file of a command of Ansible: a path as it is, else beside this Python, or on PATH.
+
+    :raises InputError: it is not installed
+    """
+    beside = Path(binary if "/" in binary else Path(sys.executable).with_name(binary))
     found = str(beside) if beside.exists() else shutil.which(binary)
     if found is None:
         raise InputError(
@@ -153,7 +156,8 @@ class Ansible:
 
         :raises InputError: it does not
         """
-        argv = (find("ansible-inventory"), *inventory_args(self.inventory))
+        beside = Path(find(self.playbook_bin)).with_name("ansible-inventory")
+        argv = (str(beside), *inventory_args(self.inventory))
         command = Command(argv=argv, env=self.env, cwd=self.folder, name="ansible-inventory")
         try:
             done = run(command, redact=self._redact, timeout=INVENTORY_SECONDS)

@@ -65,5 +65,7 @@ def test_credentials_under_the_names_of_collections() -> None:
 
 def test_ansible_is_there() -> None:
     assert find().endswith("ansible-playbook")
-    with pytest.raises(InputError, match="install the extra `ansible`"):
-        find("ansible-nothing")
+    assert find("/bin/sh") == "/bin/sh"
+    for nothing in ("ansible-nothing", "/nowhere/ansible-playbook"):
+        with pytest.raises(InputError, match="install the extra `ansible`"):
+            find(nothing)
