@@ -192,7 +192,10 @@ class Ansible:
             done = run(command, on_line=self._follow(events), redact=str, timeout=self.timeout, job=job)
         except ToolError as error:
             raise self._explained(error, events) from None
-        return self._recap(done, events)
+        recap = self._recap(done, events)
+        if play.limit is None and not recap.targets:
+            raise InputError(f"no play of {play.playbook} is for any of the machines; look at its `hosts`")
+        return recap
 
     def left_over(self, job: Job) -> Recap | None:
         """What the run that a killed try left at ``job`` came to, None if there was none or it was cut short."""

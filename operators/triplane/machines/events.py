@@ -107,7 +107,6 @@ class Events:
         self._redact = redact
         self.recap = Recap()
         self.version = ""
-        self.nobody = False
 
     def read(self, line: str) -> Iterator[str]:
         """The lines for people that a line of the tool stands for."""
@@ -127,14 +126,12 @@ class Events:
                 self.version = event["version"]
             case "play":
                 self.recap.targets |= set(event["hosts"])
-                yield f"PLAY {event['name']}: {_some(event['batch'])}"
+                batch = [host for host in event["batch"] if host in event["hosts"]]
+                yield f"PLAY {event['name']}: {_some(batch) or 'no host'}"
             case "task":
                 yield f"TASK {event['name']}"
             case "retry":
                 yield f"  not yet: {event['host']}, {event['left']} tries left"
-            case "no_hosts":
-                self.nobody = True
-                yield "no host matches"
             case "result":
                 yield from self._result(event)
             case "stats":

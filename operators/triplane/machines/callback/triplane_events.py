@@ -64,9 +64,6 @@ class CallbackModule(CallbackBase):
         left = result.result.get("retries", 0) - result.result.get("attempts", 0)
         _say("retry", host=result.host.get_name(), task=result.task.get_name(), left=left)
 
-    def v2_playbook_on_no_hosts_matched(self) -> None:
-        _say("no_hosts")
-
     def v2_playbook_on_stats(self, stats: Any) -> None:
         _say("stats", hosts={host: stats.summarize(host) for host in sorted(stats.processed)})
 
