@@ -222,7 +222,7 @@ def test_vaults_of_the_source_and_an_inventory_without_machines(
     lab.apply(vault_password="${variable.vault}")
     assert (lab.machines[0].home / "inner").read_text() == "from-the-vault\n"
     lab.write("site.yml", "- hosts: nobody\n  gather_facts: false\n  tasks: []\n")
-    with pytest.raises(AirflowFailException, match="no play of site.yml is for any of the machines"):
+    with pytest.raises(AirflowFailException, match=r"no play of site.yml is for any of the machines"):
         lab.plan()
     lab.write("empty.yml", "all: {}")
     empty = lab.plan(hosts=None, inventory=["empty.yml"])
