@@ -1,6 +1,6 @@
 """What a parent run costs when nothing has changed, against a shell script that asks the same tools and clouds the same.
 
-Both look at every component of the example in one sandbox: images, tests, stacks, releases, and what serves on each
+Both look at every component of the example in one sandbox: images, tests, stacks, machines, releases, and what serves on each
 cloud. The script does so one after the other, as a person would write it, with one process for each call to a cloud, as
 the clouds' command line tools are. What it does not do (change sets, digests, policies, a record) the parent run does.
 """
@@ -26,6 +26,7 @@ from platform_copy import PlatformCopy  # noqa: E402
 
 from triplane.clouds import registry_login, terraform_credentials  # noqa: E402
 from triplane.sandbox.airflow import LocalAirflow  # noqa: E402
+from triplane.sandbox.machines.part import machines  # noqa: E402
 from triplane.sandbox.runtime import Sandbox  # noqa: E402
 from triplane.terraform.backends import backend_config, state_key  # noqa: E402
 
@@ -149,6 +150,7 @@ class Script:
             yield from test["commands"]
         for cloud, part in self._spec["clouds"].items():
             yield from self._stacks(cloud, part)
+            yield from self._machines(cloud, part)
             yield from self._releases(cloud, part)
             yield from self._serverless(cloud, part)
 
@@ -186,6 +188,23 @@ class Script:
                 yield f"""export TF_VAR_{name}=$({value} | sed 's/^"//; s/"$//')"""
             yield f"{terraform} plan -input=false -no-color -detailed-exitcode"
 
+    def _machines(self, cloud: str, part: Mapping[str, Any]) -> Iterator[str]:
+        known, options = self._work.with_name(f"known-{cloud}"), "-o ControlMaster=auto -o ControlPersist=15s"
+        self._environ["BENCH_TOKEN"] = SECRETS["streaming_webhook_token"]
+        yield f'export ANSIBLE_PIPELINING=1 ANSIBLE_SSH_ARGS="{options} -o UserKnownHostsFile={known}"'
+        found = machines(self._sandbox, cloud)
+        known.write_text("".join(f"[127.0.0.1]:{each.port} {each.host_key}\n" for each in found))
+        hosts = {each.name: {**each.host()["variables"], **_ansible(each.host())} for each in found}
+        inventory = self._work.with_name(f"machines-{cloud}.yaml")
+        inventory.write_text(json.dumps({"all": {"hosts": hosts}}))
+        given = {"environment_name": ENVIRONMENT, "token": "{{ lookup('env', 'BENCH_TOKEN') }}"}
+        for body in part["machines"].values():
+            outputs = f"terraform -chdir={self._work}/src/infra/{cloud}/cluster output -raw bucket"
+            tool = f"{Path(sys.executable).with_name('ansible-playbook')} -i {inventory} --check --diff"
+            key = f"--private-key {self._sandbox.home / 'machines' / 'key'}"
+            variables = f"-e {shlex.quote(json.dumps(given))} -e bucket=$({outputs})"
+            yield f"{tool} {key} {variables} {body['playbook']}"
+
     def _releases(self, cloud: str, part: Mapping[str, Any]) -> Iterator[str]:
         yield f"export KUBECONFIG={self._sandbox.home / 'kubernetes' / cloud / 'admin.kubeconfig'}"
         for name, chart in part["charts"].items():
@@ -201,6 +220,14 @@ class Script:
             for name in part.get(f"{kind}s", ()):
                 full = f"{PLATFORM}-{ENVIRONMENT}-{called.get((cloud, kind), name)}"
                 yield f"{sys.executable} -c {shlex.quote('import sys' + READS[cloud])} {kind} {full}"
+
+
+def _ansible(host: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "ansible_host": host["address"],
+        "ansible_port": host["port"],
+        "ansible_user": host["user"],
+    }
 
 
 def _text(value: Any) -> str:
