@@ -16,14 +16,14 @@ import botocore.validate
 
 # Signing name -> service model. Requests of other services go to the emulator unchecked.
 SERVICES = {
-    "codebuild": "codebuild",
+    "codebuild": "codebuild", "codepipeline": "codepipeline",
     "dynamodb": "dynamodb", "ec2": "ec2", "ecr": "ecr", "ecs": "ecs", "eks": "eks", "events": "events",
     "iam": "iam", "kinesis": "kinesis", "kms": "kms", "lambda": "lambda", "logs": "logs", "rds": "rds",
     "scheduler": "scheduler", "secretsmanager": "secretsmanager", "sqs": "sqs", "sts": "sts",
 }  # fmt: skip
 
 # Of these, lengths, ranges and patterns are checked too.
-STRICT = ("scheduler",)
+STRICT = ("codepipeline", "scheduler")
 
 
 @dataclass(frozen=True)

@@ -73,6 +73,7 @@ class GooglePart:
         rest, grpc = ctx.port("gcp-rest"), ctx.port("gcp-grpc")
         apis = ("run", "*-run", "run.*.rep", "container", "artifactregistry", "cloudbuild")
         others = (
+            "clouddeploy",
             "cloudfunctions",
             "logging",
             "pubsub",
