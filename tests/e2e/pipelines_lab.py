@@ -6,6 +6,7 @@ import json
 import urllib.request
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from triplane.clouds import aws, gcp
@@ -38,11 +39,16 @@ APPROVALS = {
 }
 
 
+_made: set[Path] = set()
+
+
 def make_all(sandbox: Sandbox) -> None:
     """What a customer's accounts would hold; the forges have theirs already."""
-    _make_builds()
-    _make_pipelines()
-    _make_delivery()
+    if sandbox.home not in _made:
+        _make_builds()
+        _make_pipelines()
+        _make_delivery()
+        _made.add(sandbox.home)
 
 
 def options(system: str, kind: str) -> dict[str, Any]:

@@ -62,6 +62,7 @@ def pipelines(
 ) -> Iterator[Sandbox]:
     monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
     monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
+    monkeypatch.setattr("triplane.pipelines.cloud_deploy.LOOK_SECONDS", 0.1)
     lab.make_all(sandbox)
     yield sandbox
     lab.no_faults(sandbox)

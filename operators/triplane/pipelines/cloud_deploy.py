@@ -35,6 +35,8 @@ ANNOTATION = "triplane-revision"
 REVISION = "{revision}"
 ADVANCE = "advance/"
 OPERATION_SECONDS, LOOK_SECONDS = 120.0, 1.0
+ALREADY_EXISTS = 6
+"""The status of an operation that an earlier try's has overtaken."""
 
 
 class CloudDeploy:
@@ -232,7 +234,8 @@ class CloudDeploy:
             self._sleep(LOOK_SECONDS)
             waited += LOOK_SECONDS
             operation = self._client.call("GET", f"/{operation['name']}")
-        if problem := operation.get("error"):
+        problem = operation.get("error")
+        if problem and problem.get("code") != ALREADY_EXISTS:
             raise PipelineFailed(f"{self.pipeline}: {problem.get('message')}")
 
     def _failed_build(self, run: str) -> str:

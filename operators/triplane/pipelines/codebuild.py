@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -18,11 +19,11 @@ SHORTEST, LONGEST = 5, 2160
 
 
 class CodeBuild:
-    """One project. ``client`` and ``logs`` are boto3's of ``codebuild`` and ``logs``."""
+    """One project. ``clients`` gives boto3's of ``codebuild`` and ``logs``."""
 
-    def __init__(self, client: Any, logs: Any, *, project: str) -> None:
-        self._client = client
-        self._logs = logs
+    def __init__(self, clients: Callable[[str], Any], *, project: str) -> None:
+        self._clients = clients
+        self._client = clients("codebuild")
         self.project = project
 
     def find(self, wanted: Wanted, since: datetime) -> str | None:
@@ -61,7 +62,7 @@ class CodeBuild:
         )
 
     def log(self, run: str) -> list[str]:
-        return log(self._client, self._logs, run)
+        return log(self._clients, run)
 
     def cancel(self, run: str) -> None:
         self._client.stop_build(id=run)
@@ -73,11 +74,12 @@ class CodeBuild:
         return builds.console(self._client, run)
 
 
-def log(client: Any, logs: Any, build: str) -> list[str]:
+def log(clients: Callable[[str], Any], build: str) -> list[str]:
     """The last lines that a build has written, none if its log is not kept in CloudWatch."""
-    where = builds.get(client, build).get("logs", {})
+    where = builds.get(clients("codebuild"), build).get("logs", {})
     if not where.get("streamName"):
         return []
+    logs = clients("logs")
     try:
         answer = logs.get_log_events(
             logGroupName=where["groupName"],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -24,15 +24,14 @@ SEPARATOR = "/"
 
 
 class CodePipeline:
-    """One pipeline. ``clients`` are boto3's of ``codepipeline``, ``codebuild`` and ``logs``.
+    """One pipeline. ``clients`` gives boto3's of ``codepipeline``, ``codebuild`` and ``logs``.
 
     ``source`` is the action that a revision is for, needed where the pipeline has several sources.
     """
 
-    def __init__(self, clients: Mapping[str, Any], *, pipeline: str, source: str = "") -> None:
-        self._client, self._builds, self._logs = (
-            clients[each] for each in ("codepipeline", "codebuild", "logs")
-        )
+    def __init__(self, clients: Callable[[str], Any], *, pipeline: str, source: str = "") -> None:
+        self._clients = clients
+        self._client = clients("codepipeline")
         self.name = pipeline
         self.source = source
 
@@ -78,7 +77,7 @@ class CodePipeline:
             if action["status"] != "Failed":
                 continue
             if build := _build(action):
-                return codebuild.log(self._builds, self._logs, build)
+                return codebuild.log(self._clients, build)
             return _why(action).splitlines()[-TAIL:]
         return []
 
@@ -103,7 +102,7 @@ class CodePipeline:
         except refused:
             pass  # it has ended, or is about to
         for build in builds:
-            self._builds.stop_build(id=build)
+            self._clients("codebuild").stop_build(id=build)
 
     def decide(self, run: str, approval: Approval, approved: bool, comment: str) -> None:
         stage, _, action = approval.name.partition(SEPARATOR)

@@ -92,22 +92,23 @@ def _codebuild(system: str, conn_id: str, options: Options) -> Pipeline:
     from triplane.pipelines.codebuild import CodeBuild
 
     own = dict(options)
-    clients = _aws(conn_id, own.pop("region", None), "codebuild", "logs")
-    return _build(system, CodeBuild, (clients["codebuild"], clients["logs"]), own)
+    return _build(system, CodeBuild, (_aws(conn_id, own.pop("region", None)),), own)
 
 
 def _codepipeline(system: str, conn_id: str, options: Options) -> Pipeline:
     from triplane.pipelines.codepipeline import CodePipeline
 
     own = dict(options)
-    clients = _aws(conn_id, own.pop("region", None), "codepipeline", "codebuild", "logs")
-    return _build(system, CodePipeline, (clients,), own)
+    return _build(system, CodePipeline, (_aws(conn_id, own.pop("region", None)),), own)
 
 
-def _aws(conn_id: str, region: str | None, *names: str) -> dict[str, Any]:
+def _aws(conn_id: str, region: str | None) -> Callable[[str], Any]:
+    """Clients, made when they are needed."""
+    from functools import cache
+
     from triplane.clouds import aws
 
-    return {name: aws.client(name, conn_id, region) for name in names}
+    return cache(lambda name: aws.client(name, conn_id, region))
 
 
 def _cloud_deploy(system: str, conn_id: str, options: Options) -> Pipeline:

@@ -72,8 +72,10 @@ def model(service: str) -> botocore.model.ServiceModel:
     return botocore.model.ServiceModel(description, service)
 
 
-def protocol(signing_name: str) -> str:
-    """Protocol of a service; that of S3 for a service that is not checked."""
+def protocol(signing_name: str, headers: Mapping[str, str]) -> str:
+    """In which protocol a service answers a request; as S3 does for a service that is not checked."""
+    if "x-amz-target" in headers:
+        return "json"
     return str(model(SERVICES[signing_name]).protocol) if signing_name in SERVICES else "rest-xml"
 
 
