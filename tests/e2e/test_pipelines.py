@@ -212,6 +212,7 @@ def test_a_task_killed_before_it_noted_the_run_starts_no_other(
     asyncio.run(trigger.on_kill())
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("system", ALL)
 def test_a_lost_answer_starts_no_other(system: str, pipelines: Sandbox) -> None:
     task, given = operator(system, "hangs"), context()
