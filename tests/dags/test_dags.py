@@ -95,14 +95,16 @@ ACTING = (
     "HelmUpgradeOperator",
     "ServerlessDeployOperator",
     "EventSourceApplyOperator",
+    "PipelineComponentOperator",
 )
 DESTROYING = (
     "TerraformDestroyOperator",
     "HelmUninstallOperator",
     "ServerlessDeleteOperator",
     "EventSourceDeleteOperator",
+    "PipelineForgetOperator",
 )
-COMPONENTS = {"aws": 8, "gcp": 7, "azure": 7}
+COMPONENTS = {"aws": 9, "gcp": 8, "azure": 8}
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
@@ -162,6 +164,7 @@ def test_stacks_are_applied_wave_by_wave_then_charts_then_functions_then_what_ca
         "applications.ingest.deploy",
         "functions.webhook.deploy",
         "streams.events.apply",
+        "pipelines.release.run",
     ]
     for earlier, later in pairwise(order):
         assert later in _downstream(tasks, earlier)

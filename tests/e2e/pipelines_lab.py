@@ -150,7 +150,7 @@ def _make_builds() -> None:
 
 def _make_pipelines() -> None:
     client = aws.client("codepipeline", "aws_default", REGION)
-    if client.list_pipelines()["pipelines"]:
+    if any(each["name"] == "page-asks" for each in client.list_pipelines()["pipelines"]):
         return
     trust = {
         "Principal": {"Service": "codepipeline.amazonaws.com"},

@@ -25,6 +25,7 @@ ORDER = (
     "functions",
     "streams",
     "schedules",
+    "pipelines",
     "leftovers",
     "destroy",
     "settle",

@@ -18,6 +18,7 @@ from triplane.factories.events import KINDS, delete_leftovers, event_sources, pl
 from triplane.factories.images import built_images, pushed_images
 from triplane.factories.manifests import manifests
 from triplane.factories.notify import routes_of
+from triplane.factories.pipelines import pipelines
 from triplane.factories.secrets import used_secrets
 from triplane.factories.testing import tasks_of_tests
 from triplane.rollout.authorize import AuthorizeOperator
@@ -226,6 +227,8 @@ def _plan(
     for kind, stage in KINDS.items():
         with groups.get(stage, nullcontext()):
             planned += event_sources(build, cloud, kind)
+    with groups.get("pipelines", nullcontext()):
+        planned += pipelines(build, cloud, frozen, pushed)
     for test in tested.values():
         test >> [component.plan for component in planned]
     return planned, dict(tested)

@@ -44,14 +44,15 @@ STAGES = {
     "function": "functions",
     "stream": "streams",
     "schedule": "schedules",
+    "pipeline": "pipelines",
 }
 """Kind of component -> the stage, a group of tasks, that applies it."""
-OPTIONAL = ("manifests", "streams", "schedules")
+OPTIONAL = ("manifests", "streams", "schedules", "pipelines")
 """Stages that are there only where they are used."""
-ORDER = (("stack",), ("manifests",), ("chart",), ("function",), ("stream", "schedule"))
+ORDER = (("stack",), ("manifests",), ("chart",), ("function",), ("stream", "schedule"), ("pipeline",))
 """The kinds that are applied side by side, the earlier ones first."""
 APPLY = "apply"
-ACTS = {"chart": "deploy", "function": "deploy"}
+ACTS = {"chart": "deploy", "function": "deploy", "pipeline": "run"}
 
 Groups = Mapping[str, TaskGroup]
 
@@ -69,7 +70,7 @@ class Component(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """``stack``, ``manifests``, ``chart``, ``function``, ``stream`` or ``schedule``."""
+        """``stack``, ``manifests``, ``chart``, ``function``, ``stream``, ``schedule`` or ``pipeline``."""
         return self.address.split("/")[1]
 
     @property

@@ -131,6 +131,11 @@ class AzurePipelines:
     def link(self, run: str) -> str:
         return f"{self._url}{self._base}/_build/results?buildId={run}"
 
+    def newest(self) -> str | None:
+        asked = {"resultFilter": "succeeded", "queryOrder": "finishTimeDescending", "$top": "1"}
+        found = self._call("GET", "build/builds", definitions=self._number(), **asked)["value"]
+        return str(found[0]["id"]) if found else None
+
     def _call(self, verb: str, path: str, body: Any = None, **query: str) -> Any:
         asked = urlencode({**query, "api-version": VERSION})
         return self._client.call(verb, f"{self._base}/_apis/{path}?{asked}", body)

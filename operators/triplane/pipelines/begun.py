@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal
 
 from triplane.core.digest import canonical_json, digest
-from triplane.core.errors import InputError
+from triplane.core.errors import InputError, TerminalError
+from triplane.forge.rest import RateLimited
 from triplane.pipelines.pipeline import MayRun
 
 if TYPE_CHECKING:
@@ -23,11 +25,13 @@ Action = Literal["start", "look", "attach"]
 class Note:
     """What one task asked for last. ``life`` changes when somebody clears the task, and not with a retry.
 
-    ``run`` is empty from just before it is asked for until the system has answered. ``deadline`` is Unix time.
+    ``token`` is what the system is asked with: another one for every run, of any installation. ``run`` is empty from just
+    before it is asked for until the system has answered, ``at`` is when it was asked for and empty where it was refused.
+    ``deadline`` is Unix time.
     """
 
     life: int
-    attempt: int
+    token: str
     at: str
     deadline: float
     run: str = ""
@@ -41,7 +45,7 @@ def decide(note: Note | None, life: int, state: State | None, *, again: bool) ->
     if note is None:
         return "start"
     if not note.run:
-        return "look"
+        return "look" if note.at else "start"
     if state == "running":
         return "attach"
     if note.life != life:
@@ -54,9 +58,8 @@ class Begun:
 
     def __init__(self, store: ArtifactStore, place: Sequence[Any], life: int) -> None:
         self._store = store
-        self._place = list(place)
         self._life = life
-        self._name = f"pipeline-runs/{digest(self._place).removeprefix('sha256:')}"
+        self._name = f"pipeline-runs/{digest(list(place)).removeprefix('sha256:')}"
 
     def run(
         self,
@@ -77,16 +80,20 @@ class Begun:
         if note and action == "attach":
             return note, False
         if note and action == "look":
-            if found := self._look(service, wanted(self._token(note.attempt)), note):
+            if found := self._look(service, wanted(note.token), note):
                 return self._write(replace(note, run=found)), False
             fresh = replace(note, life=self._life)
         else:
-            attempt = note.attempt + 1 if note else 1
-            fresh = Note(life=self._life, attempt=attempt, at="", deadline=0.0)
-        asked = wanted(self._token(fresh.attempt))
+            fresh = Note(life=self._life, token=uuid.uuid4().hex, at="", deadline=0.0)
+        asked = wanted(fresh.token)
         at = datetime.fromtimestamp(now, UTC).isoformat()
         fresh = self._write(replace(fresh, at=at, deadline=now + asked.timeout))
-        return self._write(replace(fresh, run=service.start(asked))), True
+        try:
+            run = service.start(asked)
+        except (TerminalError, RateLimited):  # refused: there is nothing to be found
+            self._write(replace(fresh, at=""))
+            raise
+        return self._write(replace(fresh, run=run)), True
 
     def _look(self, service: Pipeline, asked: Wanted, note: Note) -> str | None:
         """What an earlier try has started. Who has cleared the task since then has looked: we need not be sure."""
@@ -106,9 +113,6 @@ class Begun:
             if note.life == self._life:
                 raise
             return None
-
-    def _token(self, attempt: int) -> str:
-        return digest([*self._place, attempt]).removeprefix("sha256:")[:32]
 
     def _read(self) -> Note | None:
         data = self._store.get_named(self._name)

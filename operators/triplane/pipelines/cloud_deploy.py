@@ -146,6 +146,15 @@ class CloudDeploy:
         release, _, rollout = run.partition("/")
         return f"{self._console()}/releases/{release}/rollouts/{rollout}?project={self.project}"
 
+    def newest(self) -> str | None:
+        target = self.target or self._first_target()
+        good = (
+            run
+            for run, each in self._rollouts()
+            if (each["targetId"], each["state"]) == (target, "SUCCEEDED")
+        )
+        return next(good, None)
+
     def _console(self) -> str:
         return f"https://console.cloud.google.com/deploy/delivery-pipelines/{self.region}/{self.pipeline}"
 

@@ -73,6 +73,12 @@ class CodeBuild:
     def link(self, run: str) -> str:
         return builds.console(self._client, run)
 
+    def newest(self) -> str | None:
+        ids = self._client.list_builds_for_project(projectName=self.project, sortOrder="DESCENDING")["ids"]
+        found = self._client.batch_get_builds(ids=ids[:100])["builds"] if ids else []
+        good = {build["id"] for build in found if build["buildStatus"] == "SUCCEEDED"}
+        return next((each for each in ids if each in good), None)
+
 
 def log(clients: Callable[[str], Any], build: str) -> list[str]:
     """The last lines that a build has written, none if its log is not kept in CloudWatch."""

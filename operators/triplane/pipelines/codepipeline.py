@@ -121,6 +121,11 @@ class CodePipeline:
             f"/executions/{run}/visualization?region={region}"
         )
 
+    def newest(self) -> str | None:
+        listed = self._client.list_pipeline_executions(pipelineName=self.name, maxResults=100)
+        runs = listed["pipelineExecutionSummaries"]
+        return next((run["pipelineExecutionId"] for run in runs if run["status"] == "Succeeded"), None)
+
     def _source(self) -> dict[str, str]:
         """The source action to override, and what its revisions are."""
         stages = self._client.get_pipeline(name=self.name)["pipeline"]["stages"]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import quote
@@ -22,6 +23,7 @@ JOBS = {"success": "succeeded", "neutral": "succeeded", "skipped": "skipped", "c
 CLOCKS_DIFFER = timedelta(seconds=5)
 SHOWN_AFTER = timedelta(seconds=60)
 """A run may show only so long after it was asked for."""
+LOOK_SECONDS = 5.0
 
 
 class GitHubActions:
@@ -42,6 +44,7 @@ class GitHubActions:
         revision_input: str = "",
         token_input: str = "",
         url: str = API,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client = client
         self.repository = repository
@@ -52,9 +55,15 @@ class GitHubActions:
         self._base = f"/repos/{repository}"
         self._actions = f"{self._base}/actions"
         self._url = url
+        self._sleep = sleep
 
     def find(self, wanted: Wanted, since: datetime) -> str | None:
         """By the token in its title. Without one, anything that was started since then may be it."""
+        while (found := self._look(wanted, since)) is None and datetime.now(UTC) - since < SHOWN_AFTER:
+            self._sleep(LOOK_SECONDS)
+        return found
+
+    def _look(self, wanted: Wanted, since: datetime) -> str | None:
         branch = self.ref.removeprefix("refs/heads/").removeprefix("refs/tags/")
         created = (since - CLOCKS_DIFFER).astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         query = f"event=workflow_dispatch&branch={quote(branch)}&created=%3E%3D{quote(created)}&per_page=100"
@@ -62,14 +71,9 @@ class GitHubActions:
         runs = listed["workflow_runs"]
         if self.token_input:
             runs = [run for run in runs if wanted.token in str(run.get("display_title"))]
-        found = only(
+        return only(
             [str(run["id"]) for run in runs], f"workflow {self.workflow}", sure=bool(self.token_input)
         )
-        if found is None and datetime.now(UTC) - since < SHOWN_AFTER:
-            raise TransientError(
-                f"an earlier try asked for workflow {self.workflow} a moment ago: its run may show later"
-            )
-        return found
 
     def start(self, wanted: Wanted) -> str:
         asked = datetime.now(UTC)
@@ -125,6 +129,11 @@ class GitHubActions:
     def link(self, run: str) -> str:
         site = self._url.removesuffix("/api/v3").replace("://api.", "://")
         return f"{site}/{self.repository}/actions/runs/{run}"
+
+    def newest(self) -> str | None:
+        path = f"{self._actions}/workflows/{self.workflow}/runs?status=success&per_page=1"
+        found = self._client.call("GET", path)["workflow_runs"]
+        return str(found[0]["id"]) if found else None
 
     def _inputs(self, wanted: Wanted) -> dict[str, str]:
         own = {self.token_input: wanted.token} if self.token_input else {}

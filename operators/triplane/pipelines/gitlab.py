@@ -99,6 +99,11 @@ class GitLabPipelines:
     def link(self, run: str) -> str:
         return f"{self._url.removesuffix('/api/v4')}/{self.project}/-/pipelines/{run}"
 
+    def newest(self) -> str | None:
+        query = f"status=success&ref={quote(self.ref, safe='')}&order_by=id&sort=desc&per_page=1"
+        found = self._client.call("GET", f"{self._base}/pipelines?{query}")
+        return str(found[0]["id"]) if found else None
+
     def _check(self, revision: str) -> None:
         there = self._client.call("GET", f"{self._base}/repository/commits/{quote(self.ref, safe='')}")["id"]
         if there != revision:

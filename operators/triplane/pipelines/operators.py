@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperatorLink
@@ -166,17 +166,9 @@ class PipelineTask(Applying):
         if self._waiting:
             self._waiting.cancel()
 
-    @contextmanager
-    def errors(self) -> Iterator[None]:
-        """Our errors as Airflow's: a retry is allowed only where it can help."""
-        from triplane.pipelines.systems import translated
-
-        try:
-            with translated(self.system):
-                yield
-        except TriplaneError as error:
-            kind = AirflowFailException if isinstance(error, TerminalError) else AirflowException
-            raise kind(settings.redactor()(str(error))) from error
+    def errors(self) -> AbstractContextManager[None]:
+        """See :func:`in_airflow`."""
+        return in_airflow(self.system)
 
     def _show_log(self, run: str) -> str:
         """Log the last lines of what failed; returns the last of them that says something."""
@@ -306,6 +298,19 @@ class PipelineApprovalOperator(PipelineTask):
             )
         self.tell(context, service.link(self.run_id))
         return self.run_id, time.time() + self.timeout
+
+
+@contextmanager
+def in_airflow(system: str) -> Iterator[None]:
+    """Our errors as Airflow's: a retry is allowed only where it can help."""
+    from triplane.pipelines.systems import translated
+
+    try:
+        with translated(system):
+            yield
+    except TriplaneError as error:
+        kind = AirflowFailException if isinstance(error, TerminalError) else AirflowException
+        raise kind(settings.redactor()(str(error))) from error
 
 
 async def _event(trigger: PipelineTrigger) -> Mapping[str, Any]:

@@ -111,6 +111,9 @@ class Pipeline(Protocol):
     def link(self, run: str) -> str:
         """Where a person sees ``run``."""
 
+    def newest(self) -> str | None:
+        """The newest run that succeeded, whoever started it."""
+
 
 def no_approvals(system: str) -> InputError:
     """What a system without approvals answers to a decision."""

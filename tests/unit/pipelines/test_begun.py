@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from triplane.pipelines.pipeline import MayRun, Standing, State, Wanted
 
 
 def note(run: str = "1", life: int = 0) -> Note:
-    return Note(life=life, attempt=1, at="2026-01-01T00:00:00+00:00", deadline=1.0, run=run)
+    return Note(life=life, token="t", at="2026-01-01T00:00:00+00:00", deadline=1.0, run=run)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +26,7 @@ def note(run: str = "1", life: int = 0) -> Note:
         (None, 0, None, False, "start"),
         (note(""), 0, None, False, "look"),
         (note("", life=0), 3, None, False, "look"),
+        (replace(note(""), at=""), 0, None, False, "start"),
         (note(), 0, "running", False, "attach"),
         (note(), 3, "running", False, "attach"),
         (note(), 0, "succeeded", False, "attach"),
@@ -49,9 +51,12 @@ class System:
         self.states: dict[str, State] = {}
         self.lost = False
         self.unsure = False
+        self.refuses: Exception | None = None
         self.since: list[datetime] = []
 
     def start(self, wanted: Wanted) -> str:
+        if self.refuses:
+            raise self.refuses
         run = str(len(self.runs) + 1)
         self.runs[run] = wanted
         if self.lost:
@@ -125,6 +130,16 @@ def test_one_that_was_never_started_is_started_with_the_same_token(store: Any) -
     assert [each.token for each in system.runs.values()] == [token]
 
 
+def test_one_that_was_refused_is_not_looked_for(store: Any) -> None:
+    system = System()
+    system.refuses = InputError("no such branch")
+    with pytest.raises(InputError):
+        ask(store, system)
+    system.refuses = None
+    assert ask(store, system)[0].run == "1"
+    assert system.since == []
+
+
 def test_nobody_guesses_until_a_person_has_looked(store: Any) -> None:
     system = System()
     system.lost = system.unsure = True
@@ -143,6 +158,17 @@ def test_a_forgotten_run_is_an_error_until_the_task_is_cleared(store: Any) -> No
     with pytest.raises(InputError, match="no run 1 any more"):
         ask(store, system)
     assert ask(store, system, life=1)[1] is True
+
+
+def test_another_installation_has_other_tokens(
+    store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two Airflows may have runs of the same name, and pipelines in the same account."""
+    system = System()
+    ask(store, system)
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/other")
+    ask(settings.artifact_store(), system)
+    assert len({each.token for each in system.runs.values()}) == 2
 
 
 def test_other_tasks_have_other_runs(store: Any) -> None:

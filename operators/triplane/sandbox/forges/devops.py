@@ -1,7 +1,7 @@
 """Azure DevOps: the pipelines of ``acme/platform``, after https://learn.microsoft.com/rest/api/azure/devops: it refuses what
 the real one refuses.
 
-The pipelines ``deploy``, ``fails``, ``hangs`` and ``asks`` have the parameters ``environment`` and ``triplaneRun``.
+The pipelines ``deploy``, ``fails``, ``hangs`` and ``asks`` have the parameters ``environment``, ``image`` and ``triplaneRun``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from triplane.sandbox.forges.runs import BUILD, COMMIT, DEPLOY, LOG, REFS, Confl
 
 PLACE = "/acme/platform/_apis/"
 PIPELINES = {"1": "deploy", "2": "fails", "3": "hangs", "4": "asks"}
-PARAMETERS = {"environment", "triplaneRun"}
+PARAMETERS = {"environment", "image", "triplaneRun"}
 VERSIONS = ("7.1", "7.0", "6.0")
 RESULTS = {"succeeded": "succeeded", "failed": "failed", "cancelled": "canceled", "skipped": "skipped"}
 TASK_LOG = 9
@@ -105,11 +105,16 @@ class DevOps:
         return Answer(200, {"id": run.id, "name": f"20260101.{run.id}", "state": "inProgress"})
 
     def _builds(self, asked: Asked) -> Answer:
-        """The oldest first."""
+        """The oldest first, unless the newest are asked for."""
         name = PIPELINES.get(asked.query.get("definitions", ""), "")
         after = asked.query.get("minTime", "")
         earliest = datetime.fromisoformat(after) if after else datetime.fromtimestamp(0, UTC)
-        return _list([_shown(run) for run in self._runs.of(name) if run.began >= earliest.timestamp()])
+        found = [_shown(run) for run in self._runs.of(name) if run.began >= earliest.timestamp()]
+        if result := asked.query.get("resultFilter"):
+            found = [build for build in found if build.get("result") == result]
+        if asked.query.get("queryOrder") == "finishTimeDescending":
+            found.reverse()
+        return _list(found[: int(asked.query.get("$top", 1000))])
 
     def _build(self, asked: Asked, run: Run, rest: list[str]) -> Answer:
         match (asked.method, *rest):

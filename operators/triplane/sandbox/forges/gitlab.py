@@ -45,11 +45,7 @@ class GitLab:
             case ("POST", "pipeline"):
                 return self._create(asked, project)
             case ("GET", "pipelines"):
-                after = asked.query.get("updated_after", "")
-                found = [run for run in self._runs.of(project)[::-1] if stamp(run.began) >= after]
-                return Answer(
-                    200, [_shown(run) for run in found if asked.query.get("ref") in (None, run.ref)]
-                )
+                return self._list(asked, project)
             case (_, "pipelines", identity, *rest) if (
                 run := self._runs.get(identity)
             ) and run.name == project:
@@ -57,6 +53,18 @@ class GitLab:
             case (_, "jobs", job, verb) if (run := self._runs.get(job[:-1])) and run.name == project:
                 return self._job(asked, run, verb)
         return NOT_FOUND
+
+    def _list(self, asked: Asked, project: str) -> Answer:
+        """The newest first."""
+        after, ref, status = (asked.query.get(name) for name in ("updated_after", "ref", "status"))
+        found = [
+            run
+            for run in self._runs.of(project)[::-1]
+            if stamp(run.began) >= (after or "")
+            and ref in (None, run.ref)
+            and status in (None, STATES[run.state])
+        ]
+        return Answer(200, [_shown(run) for run in found[: int(asked.query.get("per_page", 20))]])
 
     def _create(self, asked: Asked, project: str) -> Answer:
         body = asked.json()
