@@ -176,12 +176,13 @@ def test_a_pipeline_goes_through_its_life(release: Release) -> None:
 
     # Destroyed, it is forgotten, and the next deployment runs it.
     gone = release.plan(intent="destroy")
-    assert gone.action == "none"
+    assert (gone.action, str(gone.risk)) == ("destroy", "low")
     forget = PipelineForgetOperator(
         **release.arguments(release.running, **release.approved(gone, intent="destroy"))
     )
-    assert forget.execute(release.context())["state"] == "unchanged"
+    assert forget.execute(release.context())["state"] == "destroyed"
     assert release.plan().action == "create"
+    assert release.plan(intent="destroy").action == "none"
 
 
 def _run_by_hand(system: str, options: dict[str, Any]) -> None:

@@ -135,6 +135,17 @@ def plan(
     )
 
 
+def plan_to_destroy(address: str, written: Written, good: Good | None) -> ComponentChange:
+    """A run cannot be taken back; only what is known of it is forgotten, so that the next deployment runs it again."""
+    binds = {"written": written.digest}
+    if good is None:
+        return ComponentChange(
+            address=address, action="none", risk=Risk.NONE, summary="has not been run", binds=binds
+        )
+    said = f"its last run ({good.run}) is forgotten; what that has deployed is left alone"
+    return ComponentChange(address=address, action="destroy", risk=Risk.LOW, summary=said, binds=binds)
+
+
 def check(approved: ComponentChange, written: Written, commit: str) -> None:
     """Make sure that what is about to run is what was approved. :raises StaleError: it is not"""
     now = {"written": written.digest, "commit": commit}

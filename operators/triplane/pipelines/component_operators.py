@@ -72,7 +72,7 @@ class PipelinePlanOperator(_Described):
     :param images: name -> reference of images that it is given (templated)
     :param risk: of a run: ``low``, ``medium``, ``high`` or ``critical``
     :param on_rollback: ``run`` it at the earlier commit, or ``leave`` it
-    :param intent: ``destroy`` plans nothing, since a run cannot be taken back (templated)
+    :param intent: ``destroy`` plans to forget its runs, since they cannot be taken back (templated)
     """
 
     template_fields: Sequence[str] = (*_Described.described, "source", "commit", "images", "intent")
@@ -112,13 +112,15 @@ class PipelinePlanOperator(_Described):
         return settings.seal(context, change)
 
     def _change(self) -> ComponentChange:
-        from triplane.pipelines.component import plan
+        from triplane.pipelines.component import plan, plan_to_destroy
 
+        good = self.memory().read()
+        if self.intent == "destroy":
+            return plan_to_destroy(self.address, self.written({}), good)
         written = self.written(self.images)
         commit = commit_of(self.commit, self.source)
-        leave = self.intent == "destroy" or (self.intent == "rollback" and self.on_rollback == "leave")
+        leave = self.intent == "rollback" and self.on_rollback == "leave"
         job = None if leave else self._job(written)
-        good = self.memory().read()
         return plan(self.address, written, commit, job, good, risk=self.risk, leave=leave)
 
     def _job(self, written: Written) -> Job | None:
@@ -231,9 +233,11 @@ class PipelineForgetOperator(_Described, Applying):
     def execute(self, context: Context) -> dict[str, Any]:
         """Forget it."""
         with in_airflow(self.system):
-            self.approved(context)
+            approved = self.approved(context)
+            if approved and not approved.changed:
+                return _result(self.address, "unchanged", "")
             self.memory().keep(None)
-        return _result(self.address, "unchanged", "")
+        return _result(self.address, "destroyed", "")
 
 
 def commit_of(revision: str, source: str) -> str:
