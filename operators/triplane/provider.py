@@ -28,7 +28,11 @@ def get_provider_info() -> dict[str, Any]:
         "description": "Deploys one platform to AWS, Google Cloud and Azure: "
         "Terraform, virtual machines with Ansible, container images, Helm releases, serverless functions.",
         "versions": [__version__],
-        "extra-links": ["triplane.images.links.BuildLink", "triplane.serverless.links.ConsoleLink"],
+        "extra-links": [
+            "triplane.images.links.BuildLink",
+            "triplane.pipelines.links.PipelineLink",
+            "triplane.serverless.links.ConsoleLink",
+        ],
         "notifications": ["triplane.notify.notifier.TriplaneNotifier"],
         "config": {
             "triplane": {

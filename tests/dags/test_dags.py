@@ -97,6 +97,7 @@ ACTING = (
     "ServerlessDeployOperator",
     "EventSourceApplyOperator",
     "AnsibleApplyOperator",
+    "PipelineComponentOperator",
 )
 DESTROYING = (
     "TerraformDestroyOperator",
@@ -104,8 +105,9 @@ DESTROYING = (
     "ServerlessDeleteOperator",
     "EventSourceDeleteOperator",
     "AnsibleDestroyOperator",
+    "PipelineForgetOperator",
 )
-COMPONENTS = {"aws": 9, "gcp": 8, "azure": 8}
+COMPONENTS = {"aws": 10, "gcp": 9, "azure": 9}
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])
@@ -165,6 +167,7 @@ def test_stacks_are_applied_wave_by_wave_then_charts_then_functions_then_what_ca
         "applications.ingest.deploy",
         "functions.webhook.deploy",
         "streams.events.apply",
+        "pipelines.release.run",
     ]
     for earlier, later in pairwise(order):
         assert later in _downstream(tasks, earlier)

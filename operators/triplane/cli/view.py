@@ -26,6 +26,7 @@ ORDER = (
     "functions",
     "streams",
     "schedules",
+    "pipelines",
     "leftovers",
     "destroy",
     "settle",

@@ -77,9 +77,31 @@ def manager_url(conn_id: str) -> str:
 
 def manager_tokens(conn_id: str) -> Callable[[], str]:
     """Gives access tokens for Resource Manager, renewed when they end; function apps' deployment hosts take them too."""
-    scope = f"{_environment(conn_id).manager}/.default"
+    return tokens(conn_id, f"{_environment(conn_id).manager}/.default")
+
+
+def tokens(conn_id: str, scope: str) -> Callable[[], str]:
+    """Gives access tokens for ``scope``, renewed when they end.
+
+    :raises InputError: Azure refuses the connection
+    """
+    from azure.core.exceptions import ClientAuthenticationError
+
     source = credential(conn_id)
-    return lambda: register_secret(str(source.get_token(scope).token))
+
+    def token() -> str:
+        try:
+            return register_secret(str(source.get_token(scope).token))
+        except ClientAuthenticationError as error:
+            said = str(error.message).splitlines()[0]
+            raise InputError(f"Azure refuses connection {conn_id}: {said}; renew its secret") from error
+
+    return token
+
+
+def is_connection(conn_id: str) -> bool:
+    """Whether ``conn_id`` is a connection to Azure, and not one of another type."""
+    return str(_connection(conn_id).conn_type) == "azure"
 
 
 def terraform_credentials(conn_id: str, subscription: str | None = None) -> Credentials:

@@ -6,6 +6,7 @@ All clients speak REST: gRPC's threads do not survive the fork that starts every
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC
 from typing import Any
 
@@ -34,6 +35,18 @@ def project_id(conn_id: str) -> str:
 def access_token(conn_id: str) -> str:
     """A fresh access token, good for about an hour. :raises InputError: Google refuses the connection"""
     return register_secret(str(_refreshed(conn_id).token))
+
+
+def tokens(conn_id: str) -> Callable[[], str]:
+    """Gives access tokens, renewed when they end. :raises InputError: Google refuses the connection"""
+    source = credentials(conn_id)
+
+    def token() -> str:
+        if not source.valid:
+            _refresh(source, conn_id)
+        return register_secret(str(source.token))
+
+    return token
 
 
 def id_token(conn_id: str, audience: str) -> str | None:

@@ -19,6 +19,7 @@ from triplane.factories.images import built_images, pushed_images
 from triplane.factories.machines import machines
 from triplane.factories.manifests import manifests
 from triplane.factories.notify import routes_of
+from triplane.factories.pipelines import pipelines
 from triplane.factories.secrets import used_secrets
 from triplane.factories.testing import tasks_of_tests
 from triplane.rollout.authorize import AuthorizeOperator
@@ -229,6 +230,8 @@ def _plan(
     for kind, stage in KINDS.items():
         with groups.get(stage, nullcontext()):
             planned += event_sources(build, cloud, kind)
+    with groups.get("pipelines", nullcontext()):
+        planned += pipelines(build, cloud, frozen, pushed)
     for test in tested.values():
         test >> [component.plan for component in planned]
     return planned, dict(tested)

@@ -45,14 +45,23 @@ STAGES = {
     "function": "functions",
     "stream": "streams",
     "schedule": "schedules",
+    "pipeline": "pipelines",
 }
 """Kind of component -> the stage, a group of tasks, that applies it."""
-OPTIONAL = ("machines", "manifests", "streams", "schedules")
+OPTIONAL = ("machines", "manifests", "streams", "schedules", "pipelines")
 """Stages that are there only where they are used."""
-ORDER = (("stack",), ("machines",), ("manifests",), ("chart",), ("function",), ("stream", "schedule"))
+ORDER = (
+    ("stack",),
+    ("machines",),
+    ("manifests",),
+    ("chart",),
+    ("function",),
+    ("stream", "schedule"),
+    ("pipeline",),
+)
 """The kinds that are applied side by side, the earlier ones first."""
 APPLY = "apply"
-ACTS = {"chart": "deploy", "function": "deploy"}
+ACTS = {"chart": "deploy", "function": "deploy", "pipeline": "run"}
 
 Groups = Mapping[str, TaskGroup]
 
@@ -70,7 +79,7 @@ class Component(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """``stack``, ``machines``, ``manifests``, ``chart``, ``function``, ``stream`` or ``schedule``."""
+        """``stack``, ``machines``, ``manifests``, ``chart``, ``function``, ``stream``, ``schedule`` or ``pipeline``."""
         return self.address.split("/")[1]
 
     @property

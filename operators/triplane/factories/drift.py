@@ -15,9 +15,11 @@ from triplane.factories.events import KINDS, event_options, event_specs
 from triplane.factories.machines import machine_options
 from triplane.factories.manifests import manifest_options
 from triplane.factories.notify import routes_of
+from triplane.factories.pipelines import pipeline_components
 from triplane.factories.secrets import secret_components
 from triplane.kubernetes.drift_operators import KubernetesDriftBatchOperator
 from triplane.machines.drift_operators import AnsibleDriftBatchOperator
+from triplane.pipelines.drift_operators import PipelineDriftBatchOperator
 from triplane.rollout.children import ChildRunOperator
 from triplane.secrets.drift_operators import SecretDriftBatchOperator
 from triplane.serverless.drift_operators import ServerlessDriftBatchOperator
@@ -92,6 +94,7 @@ def _tasks(build: Build) -> None:
                 *_machines(build, cloud, frozen),
                 *_functions(build, cloud, frozen),
                 *_event_sources(build, cloud),
+                *_pipelines(build, cloud),
                 *_secrets(build, cloud),
             ]
     checks = {task.task_id: addresses for task, addresses in found}
@@ -218,6 +221,12 @@ def _event_sources(build: Build, cloud: str) -> Iterator[Checking]:
     if found:
         task = EventSourceDriftBatchOperator(task_id="event_sources", components=found, **retries())
         yield task, [str(source["address"]) for source in found]
+
+
+def _pipelines(build: Build, cloud: str) -> Iterator[Checking]:
+    if found := pipeline_components(build, cloud):
+        task = PipelineDriftBatchOperator(task_id="pipelines", components=found, **retries())
+        yield task, [str(pipeline["address"]) for pipeline in found]
 
 
 def _secrets(build: Build, cloud: str) -> Iterator[Checking]:

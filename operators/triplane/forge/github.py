@@ -31,16 +31,8 @@ class GitHub:
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> GitHub:
-        """With the token of ``connection``: the connection's password, or what its GitHub App gets for its key."""
-        found = connection(value["connection"])
-        extra = found.extra_dejson
-        url = api_url(value, found, API)
-        if not (app := extra.get("app_id")):
-            return cls(Client(url, lambda: _headers(found.password)), value["repository"])
-        installation = Installation(
-            url, str(app), found.password, value["repository"], extra.get("installation_id")
-        )
-        return cls(Client(url, lambda: _headers(installation.token())), value["repository"])
+        """With the token of ``connection``."""
+        return cls(client(value), value["repository"])
 
     def status(self, commit: str, state: State, *, context: str, description: str, link: str) -> None:
         """See :class:`triplane.forge.repository.Repository`."""
@@ -63,6 +55,19 @@ class GitHub:
         for item in self._client.pages(f"{self._base}/issues/{number}/comments?per_page=100"):
             if str(item.get("body") or "").startswith(marker):
                 yield str(item["id"])
+
+
+def client(value: Mapping[str, Any]) -> Client:
+    """GitHub's API with the token of ``connection``: its password, or what its GitHub App gets for its key."""
+    found = connection(value["connection"])
+    extra = found.extra_dejson
+    url = api_url(value, found, API)
+    if not (app := extra.get("app_id")):
+        return Client(url, lambda: _headers(found.password))
+    installation = Installation(
+        url, str(app), found.password, value["repository"], extra.get("installation_id")
+    )
+    return Client(url, lambda: _headers(installation.token()))
 
 
 class Installation:

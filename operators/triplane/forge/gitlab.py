@@ -25,10 +25,8 @@ class GitLab:
 
     @classmethod
     def of(cls, value: Mapping[str, Any]) -> GitLab:
-        """With the token of ``connection``: a personal, group or project access token as password."""
-        found = connection(value["connection"])
-        headers = {"PRIVATE-TOKEN": found.password, "User-Agent": "triplane"}
-        return cls(Client(api_url(value, found, API), lambda: headers), value["repository"])
+        """With the token of ``connection``."""
+        return cls(client(value), value["repository"])
 
     def status(self, commit: str, state: State, *, context: str, description: str, link: str) -> None:
         """See :class:`triplane.forge.repository.Repository`. Telling GitLab again what it knows changes nothing."""
@@ -55,3 +53,10 @@ class GitLab:
         for item in self._client.pages(f"{notes}?per_page=100&sort=asc&order_by=created_at"):
             if not item.get("system") and str(item.get("body") or "").startswith(marker):
                 yield str(item["id"])
+
+
+def client(value: Mapping[str, Any]) -> Client:
+    """GitLab's API with the token of ``connection``: a personal, group or project access token as password."""
+    found = connection(value["connection"])
+    headers = {"PRIVATE-TOKEN": found.password, "User-Agent": "triplane"}
+    return Client(api_url(value, found, API), lambda: headers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -21,6 +21,7 @@ SECONDARY_WAIT = 60.0
 PAGES = 100
 """So many pages are read of a list."""
 _PASSING = frozenset({408, 425, 500, 502, 503, 504})
+_MOVED = frozenset({301, 302, 303, 307, 308})
 
 
 class RateLimited(TransientError):
@@ -39,6 +40,10 @@ class Forbidden(InputError):
     """403: the token may not do this."""
 
 
+class Unauthenticated(InputError):
+    """401: the token is not accepted, or has ended."""
+
+
 class Rejected(TerminalError):
     """The service does not take what was sent; ``status`` is the answer's."""
 
@@ -48,13 +53,17 @@ class Rejected(TerminalError):
 
 
 class Client:
-    """One service. ``headers`` gives those that authenticate, anew for each call."""
+    """One service. ``headers`` gives those that authenticate, anew for each call.
+
+    ``pause`` is how long to wait, in seconds, where the service asks for it without saying how long.
+    """
 
     def __init__(
         self,
         base: str,
         headers: Callable[[], Mapping[str, str]],
         *,
+        pause: float = SECONDARY_WAIT,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -63,11 +72,12 @@ class Client:
         self._session = requests.Session()
         self._base = base.rstrip("/")
         self._headers = headers
+        self._unsaid = pause
         self._sleep = sleep
         self._clock = clock
 
-    def call(self, verb: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-        """What the service answers.
+    def call(self, verb: str, path: str, body: Mapping[str, Any] | Sequence[Any] | None = None) -> Any:
+        """What the service answers, None if that is nothing.
 
         :raises RateLimited: it asks for a pause, longer than :data:`LONGEST_WAIT`
         :raises TransientError: a retry may help
@@ -76,6 +86,24 @@ class Client:
         :raises Rejected: anything else
         """
         return _json(self._answer(verb, f"{self._base}{path}", body))
+
+    def text(self, path: str) -> str:
+        """A file, such as a log, also from the storage that the service sends us on to: without our token."""
+        answer = self._answer("GET", f"{self._base}{path}", moved=True)
+        if answer.status_code in _MOVED:
+            answer = self._fetch(path, answer.headers.get("Location", ""))
+        return str(answer.content.decode(errors="replace"))
+
+    def _fetch(self, path: str, url: str) -> Any:
+        import requests
+
+        try:
+            answer = requests.get(url, timeout=SECONDS)
+        except requests.RequestException as error:
+            raise TransientError(f"GET {path}, from its storage: {type(error).__name__}") from error
+        if (problem := self._error(f"GET {path}, from its storage", answer)) is not None:
+            raise problem
+        return answer
 
     def pages(self, path: str) -> Iterator[Any]:
         """The items of a list, page by page, as far as somebody reads."""
@@ -90,7 +118,14 @@ class Client:
                 raise Rejected(f"{path}: the next page is at another host: {following}", answer.status_code)
             url = following
 
-    def _answer(self, verb: str, url: str, body: Mapping[str, Any] | None = None) -> Any:
+    def _answer(
+        self,
+        verb: str,
+        url: str,
+        body: Mapping[str, Any] | Sequence[Any] | None = None,
+        *,
+        moved: bool = False,
+    ) -> Any:
         doing = f"{verb} {urlsplit(url).path}"
         for number in range(TRIES):
             last = number == TRIES - 1
@@ -101,6 +136,8 @@ class Client:
                     raise
                 self._sleep(2.0**number)
                 continue
+            if moved and answer.status_code in _MOVED:
+                return answer
             error = self._error(doing, answer)
             if error is None:
                 return answer
@@ -110,7 +147,7 @@ class Client:
             self._sleep(wait)
         raise AssertionError("the last try returns or raises")
 
-    def _send(self, doing: str, verb: str, url: str, body: Mapping[str, Any] | None) -> Any:
+    def _send(self, doing: str, verb: str, url: str, body: Any) -> Any:
         import requests
 
         try:
@@ -131,7 +168,7 @@ class Client:
         if status in _PASSING:
             return TransientError(message)
         if status == 401:
-            return InputError(f"{message}; renew the token in the connection")
+            return Unauthenticated(f"{message}; renew the token in the connection")
         if status == 403:
             return Forbidden(f"{message}; the token may not do this: give it the permission")
         if status == 404:
@@ -160,7 +197,7 @@ class Client:
             answer.status_code == 429 or headers.get("X-RateLimit-Remaining", "0") == "0"
         ):
             return max(float(reset) - self._clock(), 0.0) + 1
-        return SECONDARY_WAIT
+        return self._unsaid
 
     def _asked(self, value: str | None) -> float | None:
         """``Retry-After``: seconds, or a date."""
@@ -177,6 +214,8 @@ class Client:
 
 
 def _json(answer: Any) -> Any:
+    if not answer.content:
+        return None
     try:
         return answer.json()
     except ValueError as error:
@@ -194,6 +233,8 @@ def _said(answer: Any) -> str:
     try:
         body = answer.json()
         message = body.get("message") or body.get("error") or body
+        if isinstance(message, dict) and message.get("message"):  # as Google says it
+            message = message["message"]
         errors = body.get("errors")
     except (ValueError, AttributeError):
         return str(answer.text)[:300]

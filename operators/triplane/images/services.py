@@ -92,7 +92,7 @@ def _usable(service: NativeBuilder, build: str) -> bool:
     except InputError:
         return False
     except Exception as error:
-        if _code(error) == 404:
+        if status_of(error) == 404:
             return False
         raise
 
@@ -105,7 +105,7 @@ def translated(builder: str) -> Iterator[None]:
     except TriplaneError:
         raise
     except Exception as error:
-        code = _code(error)
+        code = status_of(error)
         if code is None:
             raise
         text = f"{builder}: {settings.redactor()(str(error))}"
@@ -114,7 +114,7 @@ def translated(builder: str) -> Iterator[None]:
         raise InputError(f"{text}; correct the builder's settings or the rights of its connection") from error
 
 
-def _code(error: Exception) -> int | None:
+def status_of(error: Exception) -> int | None:
     """The HTTP status of an SDK's error, 503 when there was no answer, None for an error of another kind."""
     module = type(error).__module__.partition(".")[0]
     if module == "botocore":

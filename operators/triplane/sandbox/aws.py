@@ -18,6 +18,8 @@ STATE_BUCKET = "streaming-tfstate"
 LOCK_TABLE = "streaming-tflock"
 BUILD_BUCKET = "streaming-builds"
 BUILD_PROJECT = "streaming-images"
+PIPELINE = "streaming-release"
+"""A pipeline with a source in the bucket and one build."""
 
 
 class AwsPart:
@@ -84,6 +86,7 @@ class AwsPart:
             BillingMode="PAY_PER_REQUEST",
         )
         s3.create_bucket(Bucket=BUILD_BUCKET, CreateBucketConfiguration={"LocationConstraint": REGION})
+        _seed_pipeline(ctx)
         client(ctx, "codebuild").create_project(
             name=BUILD_PROJECT,
             source={"type": "S3", "location": f"{BUILD_BUCKET}/none.zip"},
@@ -95,6 +98,59 @@ class AwsPart:
             },
             serviceRole=f"arn:aws:iam::{ACCOUNT}:role/streaming-images",
         )
+
+
+def _seed_pipeline(ctx: Context) -> None:
+    role = f"arn:aws:iam::{ACCOUNT}:role/{PIPELINE}"
+    trust = {
+        "Effect": "Allow",
+        "Principal": {"Service": "codepipeline.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    }
+    document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
+    client(ctx, "iam").create_role(RoleName=PIPELINE, AssumeRolePolicyDocument=document)
+    client(ctx, "s3").put_object(Bucket=BUILD_BUCKET, Key="release.zip", Body=b"")
+    commands = ['test -n "$environment"', 'echo "Releasing $image to $environment"']
+    client(ctx, "codebuild").create_project(
+        name=PIPELINE,
+        source={
+            "type": "CODEPIPELINE",
+            "buildspec": json.dumps({"version": 0.2, "phases": {"build": {"commands": commands}}}),
+        },
+        artifacts={"type": "NO_ARTIFACTS"},
+        environment={
+            "type": "LINUX_CONTAINER",
+            "image": "aws/codebuild/amazonlinux-x86_64-standard:5.0",
+            "computeType": "BUILD_GENERAL1_SMALL",
+        },
+        serviceRole=role,
+    )
+    names = ("environment", "image")
+    variables = [{"name": name, "value": f"#{{variables.{name}}}", "type": "PLAINTEXT"} for name in names]
+    source = {"S3Bucket": BUILD_BUCKET, "S3ObjectKey": "release.zip"}
+    build = {"ProjectName": PIPELINE, "EnvironmentVariables": json.dumps(variables)}
+    app = [{"name": "app"}]
+    client(ctx, "codepipeline").create_pipeline(
+        pipeline={
+            "name": PIPELINE,
+            "roleArn": role,
+            "pipelineType": "V2",
+            "artifactStore": {"type": "S3", "location": BUILD_BUCKET},
+            "variables": [{"name": name, "defaultValue": "none"} for name in names],
+            "stages": [
+                {"name": "Source", "actions": [{**_action("Source", "S3", source), "outputArtifacts": app}]},
+                {
+                    "name": "Release",
+                    "actions": [{**_action("Build", "CodeBuild", build), "inputArtifacts": app}],
+                },
+            ],
+        }
+    )
+
+
+def _action(category: str, provider: str, configuration: dict[str, str]) -> dict[str, Any]:
+    kind = {"category": category, "owner": "AWS", "provider": provider, "version": "1"}
+    return {"name": category, "actionTypeId": kind, "configuration": configuration}
 
 
 def client(ctx: Context, service: str) -> Any:

@@ -12,6 +12,7 @@ PARTS = {
     "aws": "triplane.sandbox.aws",
     "gcp": "triplane.sandbox.gcp",
     "azure": "triplane.sandbox.azure",
+    "forges": "triplane.sandbox.forges",
     "kubernetes": "triplane.sandbox.kubernetes",
     "machines": "triplane.sandbox.machines",
     "terraform": "triplane.sandbox.terraform",

@@ -50,6 +50,7 @@ class _Replaced(Enum):
     IN_TESTS = (
         f"tests run before stacks are applied: only {_ENVIRONMENT} and ${{secret.<name>}} are known here"
     )
+    IN_PIPELINES = "everybody sees what a pipeline is given: let it fetch its secrets by itself"
     NONE = "references are not replaced here"
 
 
@@ -107,7 +108,7 @@ class _Checks:
     def images(self, cloud: str) -> Iterator[Problem]:
         base = ("clouds", cloud)
         used: list[tuple[Location, Any]] = []
-        for kind in ("manifests", "charts"):
+        for kind in ("manifests", "charts", "pipelines"):
             for name in self.get(*base, kind):
                 place = (*base, kind, name, "images")
                 used += [((*place, key), image) for key, image in self.get(*place).items()]
@@ -229,7 +230,9 @@ class _Checks:
             return None
         if head == "env":
             return self._variable(rest)
-        if replaced not in (_Replaced.ALL, _Replaced.IN_TESTS):
+        if replaced not in (_Replaced.ALL, _Replaced.IN_TESTS, _Replaced.IN_PIPELINES):
+            return replaced.value, ""
+        if head == "secret" and replaced is _Replaced.IN_PIPELINES:
             return replaced.value, ""
         if head == "secret":
             secrets = self.get("secrets")
@@ -342,6 +345,8 @@ def _replaced(location: Location) -> _Replaced | None:
             return _Replaced.ALL
         case ("clouds", _, "functions", _, key, *_) if key not in ("target", "path", "image"):
             return _Replaced.ALL
+        case ("clouds", _, "pipelines", _, key, *_) if key not in ("kind", "images", "connection"):
+            return _Replaced.IN_PIPELINES
         case (
             ("clouds", _, "cluster")
             | ("clouds", _, "stacks", _, "variables", *_)

@@ -15,6 +15,7 @@ from triplane.spec.images import Image, Signing
 from triplane.spec.machines import Machines
 from triplane.spec.manifests import Manifests
 from triplane.spec.notify import Notification
+from triplane.spec.pipelines import AwsPipeline, AzureAnyPipeline, GcpPipeline
 from triplane.spec.release import EnvironmentRelease, Release
 from triplane.spec.schedules import AwsSchedule, AzureSchedule, GcpSchedule
 from triplane.spec.secrets import Secret
@@ -225,6 +226,7 @@ class AwsCloud(Cloud):
     functions: dict[DnsName, AwsFunction] = {}
     streams: dict[DnsName, AwsStream] = {}
     schedules: dict[DnsName, AwsSchedule] = {}
+    pipelines: dict[Name, AwsPipeline] = {}
 
 
 class GcpCloud(Cloud):
@@ -239,6 +241,7 @@ class GcpCloud(Cloud):
     functions: dict[DnsName, GcpFunction] = {}
     streams: dict[DnsName, GcpStream] = {}
     schedules: dict[DnsName, GcpSchedule] = {}
+    pipelines: dict[Name, GcpPipeline] = {}
 
 
 class AzureCloud(Cloud):
@@ -251,6 +254,7 @@ class AzureCloud(Cloud):
     functions: dict[DnsName, AzureFunction] = {}
     streams: dict[DnsName, AzureStream] = {}
     schedules: dict[DnsName, AzureSchedule] = {}
+    pipelines: dict[Name, AzureAnyPipeline] = {}
 
 
 AnyCloud = AwsCloud | GcpCloud | AzureCloud
@@ -339,6 +343,7 @@ class Platform(Value):
         yield from (f"{name}/function/{function}" for function in cloud.functions)
         yield from (f"{name}/stream/{stream}" for stream in cloud.streams)
         yield from (f"{name}/schedule/{schedule}" for schedule in cloud.schedules)
+        yield from (f"{name}/pipeline/{pipeline}" for pipeline in cloud.pipelines)
 
     def stack_order(self, cloud: str) -> tuple[str, ...]:
         """The stacks of a cloud, each after those it comes ``after``."""
@@ -353,11 +358,12 @@ class Platform(Value):
         return waves(self._graph(cloud))
 
     def images_of(self, cloud: str) -> tuple[str, ...]:
-        """The images that the manifests, charts and functions of a cloud, and tests in its cluster, use, in order."""
+        """The images that the manifests, charts, functions and pipelines of a cloud, and tests in its cluster, use, in order."""
         part = self.cloud(cloud)
         used = {image for chart in part.charts.values() for image in chart.images.values()}
         used |= {image for manifests in part.manifests.values() for image in manifests.images.values()}
         used |= {function.image for function in part.functions.values() if function.image}
+        used |= {image for pipeline in part.pipelines.values() for image in pipeline.images.values()}
         used |= {test.image for test in self.tests.values() if test.image and test.cloud == cloud}
         return tuple(image for image in self.images if image in used)
 

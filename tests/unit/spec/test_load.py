@@ -31,8 +31,9 @@ def test_the_components_of_the_example(platform: Platform) -> None:
             *(["aws/function/events"] if cloud == "aws" else []),
             f"{cloud}/stream/events",
             f"{cloud}/schedule/heartbeat",
+            f"{cloud}/pipeline/release",
         )
-    assert len(platform.addresses()) == 25
+    assert len(platform.addresses()) == 28
 
 
 def test_the_example_in_values(platform: Platform) -> None:

@@ -72,10 +72,8 @@ class CodeBuild:
         if state == "IN_PROGRESS":
             return Status("running")
         if state != "SUCCEEDED":
-            failed = [phase for phase in found.get("phases", ()) if phase.get("phaseStatus") == "FAILED"]
-            said = [c.get("message", "") for phase in failed for c in phase.get("contexts", ())]
-            return Status("failed", " ".join([state, *said]).strip())
-        image = self._pushed(_variable(found, IMAGE_VARIABLE))
+            return Status("failed", why(found))
+        image = self._pushed(variable(found, IMAGE_VARIABLE))
         return Status("succeeded", digest=image) if image else Status("failed", "its image is gone from ECR")
 
     def log(self, build: str, position: str) -> tuple[list[str], str]:
@@ -100,25 +98,13 @@ class CodeBuild:
         self._builds.stop_build(id=build)
 
     def link(self, build: str) -> str:
-        region = self._builds.meta.region_name
-        return (
-            f"https://{region}.console.aws.amazon.com/codesuite/codebuild/projects/{self.project}"
-            f"/build/{build}/log?region={region}"
-        )
+        return console(self._builds, build)
 
     def _get(self, build: str) -> Mapping[str, Any]:
-        found = self._builds.batch_get_builds(ids=[build])["builds"]
-        if not found:
-            raise InputError(f"CodeBuild has no build {build} any more; clear the task to build again")
-        only: Mapping[str, Any] = found[0]
-        return only
+        return get(self._builds, build)
 
     def _of(self, key: str) -> Iterator[Mapping[str, Any]]:
-        """The builds of ``key`` among the project's last hundred, the newest first."""
-        ids = self._builds.list_builds_for_project(projectName=self.project, sortOrder="DESCENDING")["ids"]
-        found = self._builds.batch_get_builds(ids=ids[:100])["builds"] if ids else []
-        by_id = {build["id"]: build for build in found}
-        yield from (by_id[i] for i in ids if i in by_id and _variable(by_id[i], KEY_VARIABLE) == key)
+        return marked(self._builds, self.project, KEY_VARIABLE, key)
 
     def _pushed(self, image: str) -> str | None:
         target = Reference.parse(image)
@@ -155,6 +141,43 @@ def buildspec(request: BuildRequest, target: Reference) -> dict[str, Any]:
     }
 
 
-def _variable(build: Mapping[str, Any], name: str) -> str:
+def get(builds: Any, build: str) -> Mapping[str, Any]:
+    """What CodeBuild says of ``build``. ``builds`` is boto3's client, here and below.
+
+    :raises InputError: it does not know it any more
+    """
+    found = builds.batch_get_builds(ids=[build])["builds"]
+    if not found:
+        raise InputError(f"CodeBuild has no build {build} any more; clear the task to build again")
+    only: Mapping[str, Any] = found[0]
+    return only
+
+
+def marked(builds: Any, project: str, name: str, value: str) -> Iterator[Mapping[str, Any]]:
+    """The builds that got ``value`` in the variable ``name``, of the project's last hundred, the newest first."""
+    ids = builds.list_builds_for_project(projectName=project, sortOrder="DESCENDING")["ids"]
+    found = builds.batch_get_builds(ids=ids[:100])["builds"] if ids else []
+    by_id = {build["id"]: build for build in found}
+    yield from (by_id[i] for i in ids if i in by_id and variable(by_id[i], name) == value)
+
+
+def why(build: Mapping[str, Any]) -> str:
+    """Why a build did not succeed: its state, and what its failed phases say."""
+    failed = [phase for phase in build.get("phases", ()) if phase.get("phaseStatus") == "FAILED"]
+    said = [context.get("message", "") for phase in failed for context in phase.get("contexts", ())]
+    return " ".join([build["buildStatus"], *said]).strip()
+
+
+def console(builds: Any, build: str) -> str:
+    """Where a person sees ``build``."""
+    region, project = builds.meta.region_name, build.partition(":")[0]
+    return (
+        f"https://{region}.console.aws.amazon.com/codesuite/codebuild/projects/{project}"
+        f"/build/{build}/log?region={region}"
+    )
+
+
+def variable(build: Mapping[str, Any], name: str) -> str:
+    """The value that a build got for an environment variable, empty if it got none."""
     variables = build.get("environment", {}).get("environmentVariables", ())
     return next((str(each["value"]) for each in variables if each["name"] == name), "")

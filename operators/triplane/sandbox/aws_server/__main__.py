@@ -6,7 +6,8 @@ clusters are said to have.
 
 ``/_sandbox/`` is for the other parts of the sandbox: ``tokeninfo?access_token=`` answers 200 for an ECR
 password that this server gave out, ``ecr/<repository>`` answers 200 for a repository that exists, and a
-manifest POSTed there is recorded as a pushed image. ``eks`` answers with ``{"clusters": [name]}``.
+manifest POSTed there is recorded as a pushed image. ``eks`` answers with ``{"clusters": [name]}``. A fault POSTed to
+``faults`` (:class:`triplane.sandbox.aws_server.faults.Fault`) happens, until all are DELETEd.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from triplane.sandbox import builds
 from triplane.sandbox.aws_server import (
     accounts,
     codebuild,
+    codepipeline,
     event_source_mappings,
     functions,
     schedules,
@@ -37,7 +39,9 @@ def main(settings_file: str) -> None:
     accounts.give_ecr_tokens(tokens)
     accounts.give_eks_endpoints(Path(settings["eks_endpoint"]))
     builder = builds.Builds(Path(settings["builds"]), builds.environment(settings["proxy"], settings["ca"]))
-    codebuild.Service(builder, tokens).install()
+    builds_service = codebuild.Service(builder, tokens)
+    builds_service.install()
+    codepipeline.Service(builds_service).install()
     functions.install()
     services.install()
     event_source_mappings.install()

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import parse_qs, quote
 
 from triplane.sandbox.aws_server import accounts, contract, signature
+from triplane.sandbox.aws_server.faults import Fault, Faults
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -26,6 +27,7 @@ class Application:
         self._emulator = emulator
         self._keys = keys
         self._tokens = tokens
+        self._faults = Faults()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"].startswith("/_sandbox/") and environ["HTTP_HOST"].startswith("127.0.0.1"):
@@ -34,8 +36,14 @@ class Application:
         refusal = self._check(environ, request)
         if refusal is not None:
             return _answer(start_response, *refusal.response())
-        result: Iterable[bytes] = self._emulator(environ, start_response)
-        return result
+        fault = self._faults.take(request.headers.get("x-amz-target", request.path))
+        if fault is None:
+            result: Iterable[bytes] = self._emulator(environ, start_response)
+            return result
+        if fault.done:
+            list(self._emulator(environ, lambda *_, **__: None))
+        failure = contract.Refusal(fault.status, fault.code, fault.message, "json")
+        return _answer(start_response, *failure.response())
 
     def _check(self, environ: Environ, request: contract.Request) -> contract.Refusal | None:
         try:
@@ -48,7 +56,8 @@ class Application:
                 environ["HTTP_AUTHORIZATION"] = signed.header
         except signature.Denied as denied:
             service = signed.service if signed else ""
-            return contract.Refusal(403, denied.code, str(denied), contract.protocol(service))
+            kind = contract.protocol(service, request.headers)
+            return contract.Refusal(403, denied.code, str(denied), kind)
         return contract.check(signed.service, request)
 
     def _check_unsigned(self, request: contract.Request) -> contract.Refusal | None:
@@ -74,6 +83,8 @@ class Application:
         query = {name: values[0] for name, values in parse_qs(environ["QUERY_STRING"]).items()}
         if path == "tokeninfo":
             return _reply(self._tokens.valid(query.get("access_token", "")), HTTPStatus.UNAUTHORIZED)
+        if path == "faults":
+            return self._order(environ)
         if path == "eks":
             return _json(HTTPStatus.OK, {"clusters": accounts.eks_clusters()})
         kind, _, repository = path.partition("/")
@@ -84,6 +95,15 @@ class Application:
             body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
             accounts.record_image(query["region"], repository, query["tag"], body, environ["CONTENT_TYPE"])
         return _reply(exists, HTTPStatus.NOT_FOUND)
+
+    def _order(self, environ: Environ) -> tuple[int, dict[str, str], bytes]:
+        """A fault to come, or none any more."""
+        if environ["REQUEST_METHOD"] == "DELETE":
+            self._faults.clear()
+        else:
+            body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
+            self._faults.add(Fault(**json.loads(body)))
+        return _json(HTTPStatus.OK, {})
 
 
 def _request(environ: Environ) -> contract.Request:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from moto.codebuild import responses
 from moto.codebuild.exceptions import InvalidInputException, ResourceNotFoundException
 from moto.codebuild.models import codebuild_backends
 from moto.codebuild.responses import CodeBuildResponse
@@ -58,6 +59,14 @@ class Service:
         def stop_build(self: Any) -> ActionResult:
             return ActionResult({"build": service.stop(self.region, self._get_param("id"))})
 
+        required = responses._validate_required_params_source
+
+        def validate_source(source: dict[str, Any]) -> None:
+            """These two have no location in the real API."""
+            if source.get("type") not in ("NO_SOURCE", "CODEPIPELINE"):
+                required(source)
+
+        responses._validate_required_params_source = validate_source
         for method in (start_build, batch_get_builds, list_builds_for_project, stop_build):
             setattr(CodeBuildResponse, method.__name__, method)
 
@@ -68,7 +77,7 @@ class Service:
             (each for builds in history.values() for each in builds), key=lambda each: each["order"]
         )
 
-    def start(self, region: str, asked: dict[str, Any]) -> dict[str, Any]:
+    def start(self, region: str, asked: dict[str, Any], *, from_pipeline: bool = False) -> dict[str, Any]:
         """Start a build, or find the one that the same token started within the last five minutes."""
         project = _project(region, asked["projectName"])
         token = asked.pop("idempotencyToken", "")
@@ -77,7 +86,7 @@ class Service:
             if found["asked"] != asked:
                 raise InvalidInputException("The idempotency token was used with other parameters")
             return self.show(region, found)
-        described = _described(project.project_metadata, asked)
+        described = _described(project.project_metadata, asked, from_pipeline=from_pipeline)
         metadata: dict[str, Any] = codebuild_backends[ACCOUNT][region].start_build(asked["projectName"])
         metadata |= {**described, "asked": asked, "order": time.monotonic()}
         metadata["logs"] = {
@@ -124,6 +133,8 @@ class Service:
         source = metadata["source"]
 
         def prepare(folder: Path) -> Sequence[str]:
+            if source["type"] != "S3":
+                return commands(yaml.safe_load(source["buildspec"]))
             bucket, _, key = source["location"].partition("/")
             file = folder.parent / "source.zip"
             file.write_bytes(s3_backends[ACCOUNT]["aws"].get_object(bucket, key).value)
@@ -169,7 +180,9 @@ def _project(region: str, name: str) -> Any:
     return project
 
 
-def _described(project: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]:
+def _described(
+    project: dict[str, Any], asked: dict[str, Any], *, from_pipeline: bool = False
+) -> dict[str, Any]:
     """Source and environment of a build: the project's, with what was asked for over it."""
     environment = {
         **project["environment"],
@@ -186,9 +199,13 @@ def _described(project: dict[str, Any], asked: dict[str, Any]) -> dict[str, Any]
         "location": asked.get("sourceLocationOverride", project["source"].get("location", "")),
         "buildspec": asked.get("buildspecOverride", project["source"].get("buildspec", "")),
     }
-    if source["type"] != "S3":
+    if source["type"] == "CODEPIPELINE" and not from_pipeline:
+        raise InvalidInputException("Project type CODEPIPELINE is started by CodePipeline only")
+    if source["type"] not in ("S3", "NO_SOURCE", "CODEPIPELINE"):
         raise InvalidInputException("The sandbox's CodeBuild takes its source from S3 only")
+    version = asked.get("sourceVersion", "")
     return {
+        **({"sourceVersion": version, "resolvedSourceVersion": version} if version else {}),
         "source": source,
         "environment": environment,
         "timeoutInMinutes": asked.get("timeoutInMinutesOverride", 60),

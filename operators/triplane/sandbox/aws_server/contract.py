@@ -16,14 +16,14 @@ import botocore.validate
 
 # Signing name -> service model. Requests of other services go to the emulator unchecked.
 SERVICES = {
-    "codebuild": "codebuild",
+    "codebuild": "codebuild", "codepipeline": "codepipeline",
     "dynamodb": "dynamodb", "ec2": "ec2", "ecr": "ecr", "ecs": "ecs", "eks": "eks", "events": "events",
     "iam": "iam", "kinesis": "kinesis", "kms": "kms", "lambda": "lambda", "logs": "logs", "rds": "rds",
     "scheduler": "scheduler", "secretsmanager": "secretsmanager", "sqs": "sqs", "sts": "sts",
 }  # fmt: skip
 
 # Of these, lengths, ranges and patterns are checked too.
-STRICT = ("scheduler",)
+STRICT = ("codepipeline", "scheduler")
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,10 @@ def model(service: str) -> botocore.model.ServiceModel:
     return botocore.model.ServiceModel(description, service)
 
 
-def protocol(signing_name: str) -> str:
-    """Protocol of a service; that of S3 for a service that is not checked."""
+def protocol(signing_name: str, headers: Mapping[str, str]) -> str:
+    """In which protocol a service answers a request; as S3 does for a service that is not checked."""
+    if "x-amz-target" in headers:
+        return "json"
     return str(model(SERVICES[signing_name]).protocol) if signing_name in SERVICES else "rest-xml"
 
 

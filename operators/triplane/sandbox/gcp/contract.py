@@ -24,6 +24,7 @@ from triplane.sandbox.gcp.errors import ApiError, bad_request
 DOCUMENTS = Path(googleapiclient.__file__).parent / "discovery_cache" / "documents"
 APIS = {
     "cloudbuild": ("cloudbuild.v1",),
+    "clouddeploy": ("clouddeploy.v1",),
     "run": ("run.v2",),
     "cloudfunctions": ("cloudfunctions.v2",),
     "container": ("container.v1",),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 from triplane.sandbox.gcp.accounts import Accounts, Policies
 from triplane.sandbox.gcp.artifacts import Artifacts
+from triplane.sandbox.gcp.clouddeploy import CloudDeploy
 from triplane.sandbox.gcp.compute import Compute
 from triplane.sandbox.gcp.container import Container
 from triplane.sandbox.gcp.contract import Contract, api_of
@@ -53,7 +54,7 @@ class Core:
         outgoing = Outgoing(tokens, self.answer)
         callers = (Scheduler(state, outgoing, self._lock), PubSub(state, outgoing, self._lock))
         parts = (run, self.functions, logs, Compute(state), Container(state))
-        own = (Accounts(state), Sql(state), Artifacts(state), SecretManager(state))
+        own = (Accounts(state), Sql(state), Artifacts(state), SecretManager(state), CloudDeploy(state, logs))
         for part in (*parts, *own, *callers):
             self._handlers |= part.handlers()
 

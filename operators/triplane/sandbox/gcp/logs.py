@@ -1,4 +1,4 @@
-"""Cloud Logging: what the code of functions writes, by revision."""
+"""Cloud Logging: what the code of functions writes, by revision, and what builds write."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from triplane.sandbox.gcp.errors import invalid
 from triplane.sandbox.gcp.operations import timestamp
 from triplane.sandbox.gcp.state import PROJECT, Body, Call, Handler
 
-TERM = re.compile(r'resource\.(type|labels\.service_name|labels\.revision_name)="([^"]*)"')
+TERM = re.compile(r'resource\.(type|labels\.(?:service_name|revision_name|build_id))="([^"]*)"')
 KEPT = 1000
 
 
@@ -30,18 +30,26 @@ class Logs:
         labels = {
             "project_id": PROJECT, "service_name": service, "revision_name": name, "location": location
         }  # fmt: skip
-        entries = self._entries[revision]
+        self._add(revision, "cloud_run_revision", labels, "run.googleapis.com%2Fstderr", lines)
+
+    def add_build(self, build: str, lines: Iterable[str]) -> None:
+        """Keep what a build (its id) wrote."""
+        labels = {"project_id": PROJECT, "build_id": build}
+        self._add(build, "build", labels, "cloudbuild", lines)
+
+    def _add(self, key: str, kind: str, labels: Body, log: str, lines: Iterable[str]) -> None:
+        entries = self._entries[key]
         for line in lines:
             stamp = timestamp()
             entries.append(
                 {
                     "textPayload": line,
                     "insertId": uuid.uuid4().hex,
-                    "resource": {"type": "cloud_run_revision", "labels": labels},
+                    "resource": {"type": kind, "labels": labels},
                     "timestamp": stamp,
                     "receiveTimestamp": stamp,
                     "severity": "DEFAULT",
-                    "logName": f"projects/{PROJECT}/logs/run.googleapis.com%2Fstderr",
+                    "logName": f"projects/{PROJECT}/logs/{log}",
                 }
             )
         del entries[:-KEPT]
@@ -51,7 +59,8 @@ class Logs:
         terms = [TERM.fullmatch(term.strip()) for term in call.body.get("filter", "").split(" AND ")]
         wanted = {term[1].removeprefix("labels."): term[2] for term in terms if term}
         if None in terms or call.body.get("orderBy") != "timestamp desc":
-            raise invalid("filter", "the sandbox's log knows resource.type, service_name and revision_name")
+            known = "resource.type, service_name, revision_name and build_id"
+            raise invalid("filter", f"the sandbox's log knows {known}")
         found = [
             entry
             for entries in self._entries.values()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 import urllib.request
 from typing import Any
 
@@ -19,6 +20,8 @@ EMAIL = f"triplane@{PROJECT}.iam.gserviceaccount.com"
 BUCKET = "streaming-tfstate"
 BUILD_BUCKET = f"{PROJECT}_cloudbuild"
 REPOSITORY = "streaming"
+DELIVERY = "streaming"
+"""A delivery pipeline of Cloud Deploy and its only target."""
 
 
 class GooglePart:
@@ -73,6 +76,7 @@ class GooglePart:
         rest, grpc = ctx.port("gcp-rest"), ctx.port("gcp-grpc")
         apis = ("run", "*-run", "run.*.rep", "container", "artifactregistry", "cloudbuild")
         others = (
+            "clouddeploy",
             "cloudfunctions",
             "logging",
             "pubsub",
@@ -109,6 +113,12 @@ class GooglePart:
         parent = f"/v1/projects/{PROJECT}/locations/{REGION}"
         path = f"{parent}/repositories?repositoryId={REPOSITORY}"
         _post(rest, "artifactregistry.googleapis.com", path, {"format": "DOCKER"}, token)
+        cluster = f"projects/{PROJECT}/locations/{REGION}/clusters/streaming"
+        target = {"gke": {"cluster": cluster}}
+        _make(rest, "clouddeploy.googleapis.com", f"{parent}/targets?targetId={DELIVERY}", target, token)
+        delivery = {"serialPipeline": {"stages": [{"targetId": DELIVERY}]}}
+        path = f"{parent}/deliveryPipelines?deliveryPipelineId={DELIVERY}"
+        _make(rest, "clouddeploy.googleapis.com", path, delivery, token)
 
 
 PART = GooglePart()
@@ -145,9 +155,18 @@ def _access_token(rest: str, account: dict[str, str]) -> str:
     return str(answer["access_token"])
 
 
-def _post(rest: str, host: str, path: str, body: dict[str, Any], token: str) -> None:
+def _post(rest: str, host: str, path: str, body: dict[str, Any], token: str) -> dict[str, Any]:
     headers = {"Host": host, "Content-Type": "application/json", "Authorization": f"Bearer {token}"}
-    _send(urllib.request.Request(f"{rest}{path}", json.dumps(body).encode(), headers))
+    return _send(urllib.request.Request(f"{rest}{path}", json.dumps(body).encode(), headers))
+
+
+def _make(rest: str, host: str, path: str, body: dict[str, Any], token: str) -> None:
+    """The same, until the operation that it begins has ended."""
+    operation = _post(rest, host, path, body, token)
+    headers = {"Host": host, "Authorization": f"Bearer {token}"}
+    while not operation.get("done"):
+        time.sleep(0.1)
+        operation = _send(urllib.request.Request(f"{rest}/v1/{operation['name']}", headers=headers))
 
 
 def _send(request: urllib.request.Request) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Native pipelines: started once, found again, awaited without a worker, cancelled, explained."""

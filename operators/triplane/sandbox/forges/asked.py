@@ -1,0 +1,81 @@
+"""A request, an answer, and failures on demand."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What came. ``path`` is as it was sent, without the query."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+
+    def json(self) -> Any:
+        """The body. Raises ValueError."""
+        return json.loads(self.body or b"{}")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What goes back: JSON, or a text."""
+
+    status: int
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(kw_only=True)
+class Fault:
+    """The next ``times`` requests whose host and path match ``path`` (a regular expression) get this answer.
+
+    ``done``: the request does its work, and only its answer is another.
+    """
+
+    path: str
+    method: str = ""
+    status: int = 503
+    message: str = "unavailable"
+    headers: dict[str, str] = field(default_factory=dict)
+    times: int = 1
+    done: bool = False
+
+    def answer(self) -> Answer:
+        return Answer(self.status, {"message": self.message}, self.headers)
+
+
+class Faults:
+    """The faults that are still to happen, oldest first."""
+
+    def __init__(self) -> None:
+        self._faults: list[Fault] = []
+
+    def add(self, fault: Fault) -> None:
+        self._faults.append(fault)
+
+    def clear(self) -> None:
+        self._faults.clear()
+
+    def take(self, method: str, place: str) -> Fault | None:
+        """What happens to a request."""
+        for fault in self._faults:
+            if fault.method in ("", method) and re.search(fault.path, place):
+                fault.times -= 1
+                if fault.times <= 0:
+                    self._faults.remove(fault)
+                return fault
+        return None
+
+
+def stamp(moment: float) -> str:
+    """As the forges write it."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
