@@ -26,7 +26,7 @@ def changed(installation: Installation, deployed: str) -> None:
 
 def test_everything_is_deployed_everywhere(installation: Installation, deployed: str) -> None:
     rows = installation.rows(deployed)
-    assert len(rows) == 25
+    assert len(rows) == 28
     assert {row["state"] for row in rows.values()} == {"deployed"}
     for cloud in ("aws", "gcp", "azure"):
         assert installation.task("deploy", deployed, f"apply.{cloud}")["state"] == "success"

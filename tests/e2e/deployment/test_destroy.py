@@ -83,7 +83,7 @@ def test_everything_is_destroyed_in_reverse(installation: Installation, deployed
     assert installation.bob.answer(question, "Approve").status_code == 200
     assert installation.alice.wait("deploy", run_id) == "success"
     rows = installation.rows(run_id)
-    assert len(rows) == 25
+    assert len(rows) == 28
     assert {row["state"] for row in rows.values()} == {"destroyed"}
 
     for stack in ("network", "cluster"):
