@@ -77,7 +77,11 @@ def manager_url(conn_id: str) -> str:
 
 def manager_tokens(conn_id: str) -> Callable[[], str]:
     """Gives access tokens for Resource Manager, renewed when they end; function apps' deployment hosts take them too."""
-    scope = f"{_environment(conn_id).manager}/.default"
+    return tokens(conn_id, f"{_environment(conn_id).manager}/.default")
+
+
+def tokens(conn_id: str, scope: str) -> Callable[[], str]:
+    """Gives access tokens for ``scope``, renewed when they end."""
     source = credential(conn_id)
     return lambda: register_secret(str(source.get_token(scope).token))
 

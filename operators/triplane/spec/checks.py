@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from triplane.core.references import references
-from triplane.spec import secret_checks
+from triplane.spec import gate_checks, secret_checks
 from triplane.spec.approvals import Approval
 from triplane.spec.document import Document, Location, Problem, mapping
 from triplane.spec.graph import cycle, upstream
@@ -33,7 +33,7 @@ _FIXED = (
     "cloud_build",
 )
 """Keys of a cloud that are the same in every environment."""
-_RESERVED = ("environment", "env", "secret", "variable", "connection")
+_RESERVED = ("environment", "env", "secret", "variable", "connection", "gate")
 _BUILDS_IN = {"codebuild": "aws", "cloud_build": "gcp", "acr_tasks": "azure"}
 """Builder -> the cloud whose service it is."""
 _CALLED = {"aws": ("lambda",), "gcp": ("cloud_run", "cloud_functions"), "azure": ("azure_functions",)}
@@ -50,12 +50,14 @@ class _Replaced(Enum):
     IN_TESTS = (
         f"tests run before stacks are applied: only {_ENVIRONMENT} and ${{secret.<name>}} are known here"
     )
+    IN_GATES = f"a gate knows only {_ENVIRONMENT}, and of a function ${{gate.name}}, ${{gate.version}} and ${{gate.previous}}"
     NONE = "references are not replaced here"
 
 
 def check(document: Document, source: Path | None) -> list[Problem]:
     """Every problem beyond the schema; without ``source`` the files are not looked at."""
-    return [*_Checks(document, source).all(), *secret_checks.problems(document)]
+    own = (*secret_checks.problems(document), *gate_checks.problems(document))
+    return [*_Checks(document, source).all(), *own]
 
 
 class _Checks:
@@ -228,6 +230,8 @@ class _Checks:
             return None
         if head == "env":
             return self._variable(rest)
+        if replaced is _Replaced.IN_GATES and name in gate_checks.FUNCTION_NAMES:
+            return None
         if replaced not in (_Replaced.ALL, _Replaced.IN_TESTS):
             return replaced.value, ""
         if head == "secret":
@@ -340,7 +344,7 @@ def _replaced(location: Location) -> _Replaced | None:
             return _Replaced.IN_NAMES
         case ("clouds", _, "streams" | "schedules", _, key, *_) if key not in ("target", "function"):
             return _Replaced.ALL
-        case ("clouds", _, "functions", _, key, *_) if key not in ("target", "path", "image"):
+        case ("clouds", _, "functions", _, key, *_) if key not in ("target", "path", "image", "gate"):
             return _Replaced.ALL
         case (
             ("clouds", _, "cluster")
@@ -352,6 +356,10 @@ def _replaced(location: Location) -> _Replaced | None:
             return _Replaced.ALL
         case ("images", _, "args" | "labels", *_):
             return _Replaced.IN_IMAGES
+        case ("gates", _, _, "connection"):
+            return _Replaced.NONE
+        case ("gates", *_):
+            return _Replaced.IN_GATES
         case ("tests", _, "environment", *_):
             return _Replaced.IN_TESTS
         case (
