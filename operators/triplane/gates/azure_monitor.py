@@ -109,4 +109,4 @@ def parse(answer: Mapping[str, Any], query: Mapping[str, Any]) -> Reading:
 
 
 def _stamp(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -6,6 +6,7 @@ Query: ``{"connection", "region", "metrics": {id: {"namespace", "metric", "dimen
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -46,7 +47,7 @@ class Source:
 
     def _metrics(self, at: float) -> Reading:
         query, period = self._query, int(self._query.get("period", 60))
-        end = datetime.fromtimestamp(at, UTC)
+        end = datetime.fromtimestamp(math.ceil(at), UTC)  # CloudWatch cuts fractions off
         start = datetime.fromtimestamp(at - float(query.get("window", 300)), UTC)
         answer = self._client.get_metric_data(
             MetricDataQueries=data_queries(query), StartTime=start, EndTime=end, ScanBy="TimestampDescending"

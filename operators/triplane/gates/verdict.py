@@ -44,7 +44,7 @@ class Watch:
     """One check over a time that begins at ``begun``, in seconds since 1970.
 
     It passes once all that was seen was good for ``check.lasting`` without a break. A sample that is bad decides at once.
-    Silence is a break: after it the time is counted anew, until it has cost ``check.patience``.
+    Silence is a break: after it the time is counted anew. A break after that time and ``check.patience`` ends it.
     """
 
     def __init__(self, check: Check, begun: float) -> None:
@@ -69,11 +69,6 @@ class Watch:
             return self.verdict(
                 "pass", f"good {self._observed - self._silent} times, the last: {sample.text}"
             )
-        if now >= self.end:
-            reason = (
-                f"not observed without a break for {self.check.lasting:g} s: nothing {self._silent} times"
-            )
-            return self.verdict("no_data", reason)
         return None
 
     def _silence(self, sample: Sample, now: float) -> Verdict | None:
@@ -90,8 +85,8 @@ class Watch:
 
     def left(self, now: float) -> float:
         """Seconds until it can pass, or is given up."""
-        passes = self.end if self._good_since is None else self._good_since + self.check.lasting
-        return max(0.0, min(passes, self.end) - now)
+        end = self.end if self._good_since is None else self._good_since + self.check.lasting
+        return max(0.0, end - now)
 
 
 def combine(verdicts: Mapping[str, Verdict]) -> Verdict:

@@ -52,6 +52,8 @@ PACKAGES = {
     "nodejs": "node",
     "npm": "npm",
     "postgresql": "initdb",
+    "prometheus": "prometheus",
+    "prometheus-pushgateway": "prometheus-pushgateway",
     "skopeo": "skopeo",
 }
 BUILD_PACKAGES = {"dpkg-dev": "dpkg-source", "jq": "jq", "make": "make", "gcc": "gcc", "rsync": "rsync"}

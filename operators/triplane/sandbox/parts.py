@@ -14,6 +14,7 @@ PARTS = {
     "azure": "triplane.sandbox.azure",
     "kubernetes": "triplane.sandbox.kubernetes",
     "terraform": "triplane.sandbox.terraform",
+    "monitoring": "triplane.sandbox.monitoring",
 }
 
 

@@ -24,6 +24,7 @@ from triplane.sandbox.aws_server import (
     codebuild,
     event_source_mappings,
     functions,
+    metrics,
     schedules,
     services,
     stream_poller,
@@ -39,6 +40,7 @@ def main(settings_file: str) -> None:
     builder = builds.Builds(Path(settings["builds"]), builds.environment(settings["proxy"], settings["ca"]))
     codebuild.Service(builder, tokens).install()
     functions.install()
+    metrics.install()
     services.install()
     event_source_mappings.install()
     schedules.install()

@@ -48,7 +48,7 @@ class Application:
                 environ["HTTP_AUTHORIZATION"] = signed.header
         except signature.Denied as denied:
             service = signed.service if signed else ""
-            return contract.Refusal(403, denied.code, str(denied), contract.protocol(service))
+            return contract.Refusal(403, denied.code, str(denied), contract.protocol(service, request))
         return contract.check(signed.service, request)
 
     def _check_unsigned(self, request: contract.Request) -> contract.Refusal | None:

@@ -17,6 +17,7 @@ from triplane.sandbox.gcp.faults import Faults
 from triplane.sandbox.gcp.functions import Functions
 from triplane.sandbox.gcp.images import finder
 from triplane.sandbox.gcp.logs import Logs
+from triplane.sandbox.gcp.monitoring import Monitoring
 from triplane.sandbox.gcp.oauth import Tokens
 from triplane.sandbox.gcp.outgoing import Outgoing
 from triplane.sandbox.gcp.pubsub import PubSub
@@ -53,7 +54,8 @@ class Core:
         outgoing = Outgoing(tokens, self.answer)
         callers = (Scheduler(state, outgoing, self._lock), PubSub(state, outgoing, self._lock))
         parts = (run, self.functions, logs, Compute(state), Container(state))
-        own = (Accounts(state), Sql(state), Artifacts(state), SecretManager(state))
+        self.monitoring = Monitoring(state)
+        own = (Accounts(state), Sql(state), Artifacts(state), SecretManager(state), self.monitoring)
         for part in (*parts, *own, *callers):
             self._handlers |= part.handlers()
 

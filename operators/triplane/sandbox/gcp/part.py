@@ -75,6 +75,7 @@ class GooglePart:
         others = (
             "cloudfunctions",
             "logging",
+            "monitoring",
             "pubsub",
             "cloudscheduler",
             "secretmanager",
