@@ -12,7 +12,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from triplane import settings
 from triplane.applying import Applying
-from triplane.core.errors import RefusedError, ToolError
+from triplane.core.errors import InputError, RefusedError, ToolError
 from triplane.kubernetes.operators.base import HelmOperator, airflow_errors, went_back_key
 from triplane.secrets.references import lookup_in
 
@@ -126,11 +126,19 @@ class HelmUpgradeOperator(Applying, HelmOperator):
             f"revision {number} serves" if number else "nothing serves"
         )
         if number and not unable:
-            kept = json.dumps({"revision": number}).encode()
-            settings.artifact_store().put_named(went_back_key(self.scope, self.address), kept)
+            self._keep_return(number)
         state: State = "failed" if unable or not number else "rolled_back"
         context["ti"].xcom_push(key="return_value", value=self.result(state, str(number), begin, text))
         return AirflowFailException(f"{self.address}: {text}")
+
+    def _keep_return(self, revision: int) -> None:
+        """For drift checks, which a DAG of somebody's own that has no artifact store does not have."""
+        try:
+            store = settings.artifact_store()
+        except InputError as error:
+            self.log.info("%s: not kept for drift checks: %s", self.address, error)
+            return
+        store.put_named(went_back_key(self.scope, self.address), json.dumps({"revision": revision}).encode())
 
     def _goes_back(self) -> bool:
         """Whether this is a rollback: then it is proved that what was good serves again."""
@@ -149,8 +157,7 @@ class HelmUpgradeOperator(Applying, HelmOperator):
             return AirflowException(f"{self.address}: {failure.text}")
         state: State = "rolled_back" if failure.revision else "failed"
         if isinstance(error, Unproven) and failure.revision:
-            kept = json.dumps({"revision": failure.revision}).encode()
-            settings.artifact_store().put_named(went_back_key(self.scope, self.address), kept)
+            self._keep_return(failure.revision)
         context["ti"].xcom_push(
             key="return_value", value=self.result(state, str(failure.revision), begin, failure.text)
         )
