@@ -33,7 +33,7 @@ class Source(Value):
 
     states: ClassVar[str] = ""
 
-    def query(self) -> dict[str, Any]:
+    def asked(self) -> dict[str, Any]:
         """What an operator gets; times in seconds."""
         written = {name: getattr(self, name) for name in type(self).model_fields}
         return {name: _plain(value) for name, value in written.items() if value not in (None, (), {})}
@@ -53,7 +53,7 @@ class Http(Source):
 class Prometheus(Source):
     """A Prometheus, or with ``cloud`` that cloud's managed one."""
 
-    query_: Annotated[str, Field(alias="query", min_length=1)]
+    query: Annotated[str, Field(min_length=1)]
     url: Url | None = None
     connection: AirflowName | None = None
     cloud: Literal["aws", "gcp", "azure"] | None = None
@@ -66,11 +66,6 @@ class Prometheus(Source):
         if not (self.url or self.connection):
             raise ValueError("give the 'url' of the Prometheus, or an Airflow 'connection'")
         return self
-
-    def query(self) -> dict[str, Any]:
-        """As for every source."""
-        found = super().query()
-        return {"query": found.pop("query_"), **found}
 
 
 class Metric(Value):
@@ -222,12 +217,12 @@ class Gate(Value):
         return {
             "name": name,
             "source": self.kind,
-            "query": {**defaults, **self.source.query()},
+            "query": {**defaults, **self.source.asked()},
             "at_most": self.at_most,
             "at_least": self.at_least,
             "against": against,
             "by": self.by,
-            "baseline": {**defaults, **baseline.query()} if baseline else None,
+            "baseline": {**defaults, **baseline.asked()} if baseline else None,
             "lasting": self.lasting.total_seconds(),
             "every": self.every.total_seconds(),
             "no_data": self.no_data,
