@@ -17,6 +17,7 @@ from triplane.factories.context import Build, policies, releases, retries, spec,
 from triplane.factories.events import KINDS, delete_leftovers, event_sources, plan_leftovers
 from triplane.factories.images import built_images, pushed_images
 from triplane.factories.manifests import manifests
+from triplane.factories.markers import markers
 from triplane.factories.notify import routes_of
 from triplane.factories.secrets import used_secrets
 from triplane.factories.testing import tasks_of_tests
@@ -198,6 +199,7 @@ def _tasks(build: Build, cloud: str) -> None:
         notify=routes_of(build),
         platform=build.platform.name,
         decisions=authorize.output["decisions"],
+        markers=markers(build.platform, cloud),
         unchanged=authorize.output["unchanged"],
         trigger_rule="none_failed_min_one_success",
         **retries(),

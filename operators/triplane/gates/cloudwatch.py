@@ -37,7 +37,7 @@ class Source:
 
                 self._client = aws.client("cloudwatch", self._query["connection"], self._query.get("region"))
             try:
-                with _errors(str(self._query["connection"])):
+                with errors(str(self._query["connection"])):
                     return self._alarms() if self._query.get("alarms") else self._metrics(at)
             except _Expired:
                 self._client = None  # the connection may hold new ones by now
@@ -125,7 +125,7 @@ class _Expired(InputError):
 
 
 @contextmanager
-def _errors(conn_id: str) -> Iterator[None]:
+def errors(conn_id: str) -> Iterator[None]:
     from botocore.exceptions import BotoCoreError, ClientError
 
     try:

@@ -28,16 +28,19 @@ def ask(
     form: Mapping[str, str] | None = None,
     headers: Headers | None = None,
     body: Any = None,
+    text: str | None = None,
     who: str = "the connection",
 ) -> Any:
-    """The answer's JSON. ``session`` is that of requests, or google.auth's, which authenticates itself.
+    """The answer's JSON; what is sent is ``form``, ``body`` as JSON, or ``text``. ``session`` is that of requests, or google.auth's, which authenticates itself.
 
     :raises TransientError: throttled, failing or not to be reached, also after some tries
     :raises InputError: the credentials are not accepted, or what was asked is wrong
     """
     import requests
 
-    asked = requests.Request(verb, url, params=query, data=form, json=body).prepare()
+    asked = requests.Request(
+        verb, url, params=query, data=form if text is None else text, json=body
+    ).prepare()
     sent = asked.body.encode() if isinstance(asked.body, str) else asked.body or b""
     fixed = {"Content-Type": asked.headers["Content-Type"]} if "Content-Type" in asked.headers else {}
     renewed = False

@@ -14,6 +14,7 @@ from triplane.spec.gates import Gate, GateNames
 from triplane.spec.graph import order, waves
 from triplane.spec.images import Image, Signing
 from triplane.spec.manifests import Manifests
+from triplane.spec.markers import Markers
 from triplane.spec.notify import Notification
 from triplane.spec.release import EnvironmentRelease, Release
 from triplane.spec.schedules import AwsSchedule, AzureSchedule, GcpSchedule
@@ -291,6 +292,8 @@ class Platform(Value):
     """A folder of Rego policies that every Terraform plan has to pass."""
     gates: dict[Name, Gate] = {}
     """What is asked before a deployment goes on."""
+    markers: Annotated[Markers, Field(default_factory=Markers)]
+    """Where each rollout leaves a mark in monitoring."""
     notify: dict[Name, Notification] = {}
     """Who is told what, by the names of routes."""
     source: Source | None = None

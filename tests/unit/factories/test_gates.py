@@ -69,6 +69,28 @@ def dag(tmp_path: Path) -> DAG:
     return made
 
 
+def test_what_records_a_rollout_knows_where_to_mark_it(tmp_path: Path) -> None:
+    resource = "/subscriptions/s/resourceGroups/g/providers/Microsoft.Insights/components/shop"
+    places = {"clouds": ["aws", "gcp"], "application_insights": resource, "pushgateway": {"url": "http://p"}}
+    clouds = {
+        "aws": {"region": "r", "connection": "a"},
+        "gcp": {"project": "p", "region": "r", "connection": "g"},
+        "azure": {"resource_group": "g", "location": "l", "connection": "z"},
+    }
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump({**DOCUMENT, "clouds": clouds, "markers": places}))
+    pushed = {"kind": "pushgateway", "url": "http://p"}
+    own = {
+        "aws": {"kind": "cloudwatch", "connection": "a", "region": "r"},
+        "gcp": {"kind": "cloud_monitoring", "connection": "g", "project": "p"},
+        "azure": {"kind": "application_insights", "connection": "z", "resource": resource},
+    }
+    for cloud, place in own.items():
+        made = cloud_dag(cloud, str(file))
+        assert made is not None
+        assert made.get_task("record").markers == [place, pushed]
+
+
 def rendered(dag: DAG, task_id: str, field: str, **pulled: Any) -> Any:
     task: Any = dag.get_task(task_id)
 

@@ -27,6 +27,10 @@ RULE_PATH = re.compile(
     r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/microsoft\.insights/metricalerts/[^/]+", re.I
 )
 ALERTS_PATH = re.compile(r"/subscriptions/[^/]+/providers/microsoft\.alertsmanagement/alerts", re.I)
+ANNOTATIONS_PATH = re.compile(
+    r"/subscriptions/[^/]+/resourceGroups/[^/]+/providers/microsoft\.insights/components/[^/]+/annotations",
+    re.I,
+)
 VERSIONS = {"metrics": ("2018-01-01", "2019-07-01", "2021-05-01", "2023-10-01", "2024-02-01")}
 GRAINS = {
     "PT1M": 60,
@@ -81,6 +85,7 @@ class Metrics:
         self._directory = directory
         self._series: dict[tuple[str, str], dict[tuple[tuple[str, str], ...], Points]] = defaultdict(dict)
         self._rules: dict[str, bool] = {}
+        self._annotations: dict[str, dict[str, Any]] = {}
 
     def write(self, body: Mapping[str, Any]) -> None:
         """One point, from a test."""
@@ -95,20 +100,36 @@ class Metrics:
         """A rule, and whether it fires, from a test."""
         self._rules[body["rule"].lower()] = bool(body["fired"])
 
-    def answer(self, request: web.Request) -> web.Response | None:
+    async def answer(self, request: web.Request) -> web.Response | None:
         """None for what is no business of Azure Monitor. Raises ArmError."""
         found = METRICS_PATH.fullmatch(request.path)
         rule, alerts = RULE_PATH.fullmatch(request.path), ALERTS_PATH.fullmatch(request.path)
-        if not (found or rule or alerts) or request.method != "GET":
+        annotations = ANNOTATIONS_PATH.fullmatch(request.path)
+        if not annotations and (not (found or rule or alerts) or request.method != "GET"):
             return None
         bearer(self._directory, request.headers.get("Authorization", ""))
         if not request.query.get("api-version"):
             raise ArmError(400, "MissingApiVersionParameter", "The api-version query parameter is required.")
+        if annotations:
+            if request.method == "PUT":
+                return web.json_response([self._annotate(request.path, await request.json())])
+            kept = [each for key, each in self._annotations.items() if key.startswith(request.path.lower())]
+            return web.json_response({"value": kept})
         if found:
             return web.json_response(self._metrics(found["resource"], request.query))
         if rule:
             return web.json_response(self._rule(request.path))
         return web.json_response(self._alerts(request.query))
+
+    def _annotate(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The one way to write to Application Insights through Resource Manager. The same id again is the same one."""
+        needed = ("Id", "AnnotationName", "EventTime", "Category")
+        if missing := [name for name in needed if not body.get(name)]:
+            raise bad(f"The annotation lacks {', '.join(missing)}.")
+        if strange := sorted(set(body) - {*needed, "Properties", "RelatedAnnotation"}):
+            raise bad(f"The annotation has no {', '.join(strange)}.")
+        self._annotations[f"{path}/{body['Id']}".lower()] = body
+        return body
 
     def _metrics(self, resource: str, query: Mapping[str, str]) -> dict[str, Any]:
         if query["api-version"] not in VERSIONS["metrics"]:

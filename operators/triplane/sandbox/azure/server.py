@@ -86,7 +86,7 @@ class Server:
 
     async def _dispatch(self, host: str, request: web.Request) -> web.Response:
         if host == "management.azure.com":
-            return self._metrics.answer(request) or await self._arm.handle(request)
+            return await self._metrics.answer(request) or await self._arm.handle(request)
         if host in LOGIN:
             return await self._login(request)
         if host.endswith(SCM):
