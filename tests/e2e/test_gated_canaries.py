@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,7 +14,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from cryptography.fernet import Fernet
 
 from tests.e2e import google_lab
-from tests.e2e.monitoring_lab import QUICK, cloudwatch, direct, driven
+from tests.e2e.monitoring_lab import MOMENT, QUICK, cloudwatch, direct, driven
 from tests.e2e.test_container_apps import ENVIRONMENT, push
 from triplane.sandbox.azure.part import GROUP, LOCATION, SUBSCRIPTION
 from triplane.sandbox.gcp.state import PROJECT, REGION
@@ -29,7 +31,8 @@ Checks = list[dict[str, Any]]
 def name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/store")
     monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
-    monkeypatch.setattr("triplane.serverless.operators.deploy.PATIENCE_SECONDS", 0.0)
+    hasty = SimpleNamespace(**{**vars(time), "sleep": lambda seconds: time.sleep(min(seconds, MOMENT))})
+    monkeypatch.setattr("triplane.serverless.operators.base.time", hasty)
     return f"g{uuid.uuid4().hex[:10]}"
 
 
