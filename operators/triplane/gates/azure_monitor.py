@@ -102,10 +102,10 @@ def parse(answer: Mapping[str, Any], query: Mapping[str, Any]) -> Reading:
             if known:
                 last = max(known, key=lambda point: str(point["timeStamp"]))
                 newest.append((datetime.fromisoformat(last["timeStamp"]).timestamp(), float(last[key])))
-    if not newest:
-        return Reading()
-    ends = min(moment for moment, _ in newest) + int(query.get("interval", 60))
-    return Reading(values=tuple(value for _, value in newest), at=ends)
+    grain = int(query.get("interval", 60))
+    return Reading(
+        values=tuple(value for _, value in newest), ends=tuple(moment + grain for moment, _ in newest)
+    )
 
 
 def _stamp(moment: float) -> str:

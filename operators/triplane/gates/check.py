@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Self
 
@@ -28,18 +28,29 @@ class Sample:
 @dataclass(frozen=True, kw_only=True)
 class Reading:
     """What a source tells: ``values``, one a series, and none where there is no data; or, of what knows only good and
-    bad, ``good``. ``at`` is when the newest value's time ends, in seconds since 1970; None is now.
+    bad, ``good``. ``ends`` is when the time of each value ends, in seconds since 1970; none: all are of now.
     """
 
     values: tuple[float, ...] = ()
     good: bool | None = None
     text: str = ""
-    at: float | None = None
+    ends: tuple[float, ...] = ()
 
     @property
     def silent(self) -> bool:
         """Whether nothing was observed."""
         return self.good is None and not self.values
+
+    def since(self, begun: float) -> Reading:
+        """Without what is older than ``begun``: it tells nothing of what was deployed then."""
+        if not self.ends:
+            return self
+        fresh = [(value, end) for value, end in zip(self.values, self.ends, strict=True) if end > begun]
+        if not fresh:
+            return Reading(
+                text="the newest value is from before the gate began" if self.values else self.text
+            )
+        return replace(self, values=tuple(value for value, _ in fresh), ends=tuple(end for _, end in fresh))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,11 +114,12 @@ def judge(check: Check, reading: Reading, reference: Reading | None, *, at: floa
     :raises InputError: the check says not which values are good, or several series cannot be compared
     """
     time = datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds")
+    reading = reading.since(begun)
+    if reference is not None and check.against == "baseline":
+        reference = reference.since(begun)
     for what, found in (("", reading), ("the reference: ", reference)):
         if found is not None and found.silent:
             return Sample(time, None, f"{what}{found.text or 'no data'}", check.name)
-    if reading.at is not None and reading.at <= begun:
-        return Sample(time, None, "the newest value is from before the gate began", check.name)
     if reading.good is not None:
         return Sample(time, reading.good, reading.text, check.name)
     if not check.bounded:

@@ -89,8 +89,8 @@ def parse(answer: Mapping[str, Any]) -> Reading:
     if not newest:
         return Reading()
     values = tuple(_number(point["value"]) for point in newest)
-    ends = [datetime.fromisoformat(point["interval"]["endTime"]).timestamp() for point in newest]
-    return Reading(values=values, at=min(ends))
+    ends = (datetime.fromisoformat(point["interval"]["endTime"]).timestamp() for point in newest)
+    return Reading(values=values, ends=tuple(ends))
 
 
 def _number(value: Mapping[str, Any]) -> float:

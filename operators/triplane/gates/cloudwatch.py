@@ -65,7 +65,7 @@ class Source:
                 text=f"CloudWatch has no value of {told(query)} in the last {query.get('window', 300):g} s"
             )
         return Reading(
-            values=tuple(value for _, value in newest), at=min(moment for moment, _ in newest) + period
+            values=tuple(value for _, value in newest), ends=tuple(moment + period for moment, _ in newest)
         )
 
     def _alarms(self) -> Reading:

@@ -37,8 +37,11 @@ def one(value: float) -> Reading:
         ({"at_most": 5}, one(math.inf), None, False, "inf"),
         ({}, Reading(good=True, text="it answers"), None, True, "it answers"),
         ({}, Reading(good=False, text="it does not"), None, False, "it does not"),
-        ({"at_most": 5}, Reading(values=(1,), at=100.0), None, None, "from before the gate began"),
-        ({"at_most": 5}, Reading(values=(1,), at=100.5), None, True, "1 "),
+        ({"at_most": 5}, Reading(values=(1,), ends=(100.0,)), None, None, "from before the gate began"),
+        ({"at_most": 5}, Reading(values=(1,), ends=(100.5,)), None, True, "1 "),
+        ({"at_most": 5}, Reading(values=(9, 1), ends=(90.0, 100.5)), None, True, "1 "),
+        ({"at_most": 5}, Reading(values=(9, 1), ends=(100.5, 90.0)), None, False, "9 "),
+        ({"at_most": 2, "against": "before"}, one(1), Reading(values=(1,), ends=(5.0,)), True, "1 x the 1"),
         ({"at_most": 1.2, "against": "before"}, one(12), one(10), True, "12, that is 1.2 x the 10 before"),
         ({"at_most": 1.2, "against": "before"}, one(13), one(10), False, "13, that is 1.3 x the 10 before"),
         ({"at_most": 1.2, "against": "before"}, one(0), one(0), True, "0, that is 1 x the 0 before"),
@@ -68,6 +71,13 @@ def one(value: float) -> Reading:
         ),
         ({"at_least": 0.9, "against": "baseline", "baseline": {}}, Reading(), one(10), None, "no data"),
         ({"at_least": 0.9, "against": "baseline", "baseline": {}}, one(10), Reading(), None, "no data"),
+        (
+            {"at_least": 0.9, "against": "baseline", "baseline": {}},
+            one(10),
+            Reading(values=(1,), ends=(5.0,)),
+            None,
+            "the reference: the newest value is from before",
+        ),
     ],
 )
 def test_one_sample(
