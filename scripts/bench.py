@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import bench_gates
 import bench_parent
 import bench_releases
 import bench_terraform
@@ -68,6 +69,7 @@ def benches(scratch: Path) -> Iterator[tuple[str, float, float]]:
     large = _large_platform(scratch, 300)
     yield "dag_parse_300", dag_parse(scratch, large, 3), 2.0
     yield "dag_parse_growth", parse_growth(scratch, _large_platform(scratch, 100), large), 1.2
+    yield "gates_100", bench_gates.polling(), 1.2
     with bench_releases.prepared(scratch):
         seconds, image = bench_releases.unchanged_image(scratch)
         yield "unchanged_image_seconds", seconds, 1.5

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from triplane.sandbox.terraform import VERSIONS
-from triplane.spec import model
+from triplane.spec import gates, markers, model
 from triplane.spec.load import load, problems_of
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +36,7 @@ def prose(text: str) -> str:
 
 
 SPECS = [block for block in blocks(SPEC_GUIDE, "yaml") if not block.startswith((BROKEN, SKIPPED))]
+SPECS += blocks((GUIDES / "gates.md").read_text(), "yaml")
 
 
 def merged(base: Any, piece: Any) -> Any:
@@ -71,9 +72,8 @@ def test_what_validate_prints_in_the_guide(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_every_key_is_in_the_guide() -> None:
-    models = [
-        value for value in vars(model).values() if isinstance(value, type) and issubclass(value, model.Value)
-    ]
+    named = [*vars(model).values(), *vars(gates).values(), *vars(markers).values()]
+    models = [value for value in named if isinstance(value, type) and issubclass(value, model.Value)]
     keys = {field.alias or key for each in models for key, field in each.model_fields.items()}
     assert sorted(key for key in keys if f"`{key}`" not in SPEC_GUIDE) == []
 

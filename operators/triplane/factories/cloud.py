@@ -18,6 +18,7 @@ from triplane.factories.events import KINDS, delete_leftovers, event_sources, pl
 from triplane.factories.images import built_images, pushed_images
 from triplane.factories.machines import machines
 from triplane.factories.manifests import manifests
+from triplane.factories.markers import markers
 from triplane.factories.notify import routes_of
 from triplane.factories.pipelines import pipelines
 from triplane.factories.secrets import used_secrets
@@ -200,6 +201,7 @@ def _tasks(build: Build, cloud: str) -> None:
         notify=routes_of(build),
         platform=build.platform.name,
         decisions=authorize.output["decisions"],
+        markers=markers(build.platform, cloud),
         unchanged=authorize.output["unchanged"],
         trigger_rule="none_failed_min_one_success",
         **retries(),

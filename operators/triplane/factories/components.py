@@ -12,9 +12,11 @@ from airflow.sdk import TaskGroup
 
 from triplane.approval.sensors import ApprovalSensor
 from triplane.factories.context import Build, retries
+from triplane.factories.gates import checks_in
 from triplane.factories.images import DESTROYS
 from triplane.factories.releases import chart_options
 from triplane.factories.values import function_environment, per_environment, secret_reference
+from triplane.gates.sensors import GateSensor
 from triplane.kubernetes.operators import (
     HelmPlanOperator,
     HelmUninstallOperator,
@@ -76,6 +78,8 @@ class Component(NamedTuple):
     options: Mapping[str, Any]
     after: tuple[str, ...] = ()
     takes_source: bool = True
+    gate: Any = None
+    """Checks for a task of their own after the apply, of what cannot be rolled back by itself."""
 
     @property
     def kind(self) -> str:
@@ -96,7 +100,22 @@ class Component(NamedTuple):
             )
             if self.kind != "stack":
                 return [task]
-            return [task, _ask_again(self.name, task, shared)]
+            tasks = [task, _ask_again(self.name, task, shared)]
+            return [*tasks, *([self._judge(tasks)] if self.gate else [])]
+
+    def _judge(self, tasks: list[Any]) -> GateSensor:
+        """A rollback is not judged, nor what was not changed."""
+        state = f"(ti.xcom_pull(task_ids='{tasks[0].task_id}', key='result') or {{}}).get('state')"
+        gate = GateSensor(
+            task_id=f"{self.name}.gate",
+            checks=self.gate,
+            before="{{ dag_run.start_date }}",
+            skip=f"{{{{ ti.xcom_pull(task_ids='authorize', key='intent') == 'rollback' or {state} == 'unchanged' }}}}",
+            trigger_rule="none_failed_min_one_success",
+            **retries(),
+        )
+        tasks >> gate
+        return gate
 
     def destroy(self, authorize: Any) -> Any:
         """The task that destroys this component, after ``authorize``."""
@@ -169,6 +188,7 @@ def stacks(build: Build, cloud: str, frozen: Any) -> list[Component]:
             apply_operator=TerraformApplyOrAskOperator,
             destroy_operator=TerraformDestroyOperator,
             options=options,
+            gate=gate_of(build, build.platform.cloud(cloud).stacks[name].gate),
             after=tuple(f"{cloud}/stack/{other}" for other in after),
         )
     return list(found.values())
@@ -228,6 +248,7 @@ def charts(build: Build, cloud: str, frozen: Any, pushed: Mapping[str, Any]) -> 
         options = {
             "scope": f"{ENVIRONMENT}/{cloud}",
             **chart_options(build.platform, name, chart),
+            "gate": gate_of(build, chart.gate),
             **cluster_options(build, cloud),
         }
         plan = HelmPlanOperator(
@@ -334,9 +355,15 @@ def function_options(build: Build, cloud: str, name: str) -> dict[str, Any]:
         "options": per_environment(build.platform, function.options()),
         "traffic": function.traffic.plain(),
         "smoke": per_environment(build.platform, function.smoke.plain()) if function.smoke else None,
+        "gate": gate_of(build, function.gate),
         "limit": function.ready.total_seconds(),
         **place(build, cloud),
     }
+
+
+def gate_of(build: Build, names: tuple[str, ...]) -> Any:
+    """The checks that judge a component, None where nothing does."""
+    return checks_in(build.platform, names) if names else None
 
 
 def function_name(build: Build, cloud: str, name: str) -> str:

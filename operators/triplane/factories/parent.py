@@ -15,6 +15,7 @@ from triplane.factories.cloud import ASK, freeze_task, queue_task, reminder, rol
 from triplane.factories.components import parity, task_ids
 from triplane.factories.context import Build, releases, retries, spec, with_params
 from triplane.factories.forge import source_params, tell_source
+from triplane.factories.gates import checks_in
 from triplane.factories.images import build_image, built_digests, registry_parity
 from triplane.factories.notify import routes_of
 from triplane.factories.testing import tasks_of_tests
@@ -122,7 +123,8 @@ def _gates(build: Build, applied: Mapping[str, Any]) -> list[GateSensor]:
     for earlier, later in pairwise(build.platform.release_stages()):
         gate = GateSensor(
             task_id=f"gate.{'_'.join(earlier)}",
-            gate=releases(build.platform, lambda release: release.gate and release.gate.plain()),
+            checks=_checks(build),
+            before="{{ dag_run.start_date }}",
             skip=f"{{{{ {NOTHING_APPLIED} or params.action == 'destroy' }}}}",
             trigger_rule="none_failed",
             **retries(),
@@ -130,6 +132,12 @@ def _gates(build: Build, applied: Mapping[str, Any]) -> list[GateSensor]:
         [applied[cloud] for cloud in earlier] >> gate >> [applied[cloud] for cloud in later]
         gates.append(gate)
     return gates
+
+
+def _checks(build: Build) -> PerEnvironment:
+    """The gates of each environment's release."""
+    named = {name: build.platform.release_of(name).gate for name in build.platform.environments}
+    return PerEnvironment({name: checks_in(build.platform, gates).of(name) for name, gates in named.items()})
 
 
 def _settle(build: Build, change_sets: Any, gates: Sequence[GateSensor]) -> SettleOperator:

@@ -21,6 +21,10 @@ class PerEnvironment:
         """The value for the environment that this run was started with."""
         return self._values[context["params"]["environment"]]
 
+    def of(self, environment: str) -> Any:
+        """The value for an environment."""
+        return self._values[environment]
+
     def iter_references(self) -> tuple[()]:
         """It refers to no task."""
         return ()

@@ -1,34 +1,41 @@
-"""One look at a URL."""
+"""A URL that must answer well.
+
+Query: ``{"url", "status": 200, "contains": "", "timeout": 10}``.
+"""
 
 from __future__ import annotations
 
 import urllib.error
 import urllib.request
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from http.client import HTTPException
+from typing import Any
 
-from triplane.gates.verdict import Sample
+from triplane.gates.check import Reading
 
 MOST_BYTES = 1_000_000
 
 
-def look(url: str, *, status: int = 200, contains: str = "", timeout: float = 10.0) -> Sample:
-    """Whether ``url`` answers with this status and a text that holds ``contains``; None where nothing answers.
+class Source:
+    """Looks at a URL, without a connection of Airflow's."""
 
-    :param timeout: seconds
-    """
-    at = datetime.now(UTC).isoformat(timespec="seconds")
-    request = urllib.request.Request(url, headers={"User-Agent": "triplane-gate"})
-    try:
-        with urllib.request.urlopen(request, timeout=timeout) as answer:
-            found, text = answer.status, answer.read(MOST_BYTES).decode(errors="replace")
-    except urllib.error.HTTPError as error:
-        with error:
-            found, text = error.code, error.read(MOST_BYTES).decode(errors="replace")
-    except (OSError, HTTPException) as error:
-        return Sample(at, None, f"{url} does not answer: {error}")
-    if found != status:
-        return Sample(at, False, f"{url} answers {found}, not {status}")
-    if contains not in text:
-        return Sample(at, False, f"{url} answers {found} without {contains!r}")
-    return Sample(at, True, f"{url} answers {found}")
+    def __init__(self, query: Mapping[str, Any]) -> None:
+        self._query = {"status": 200, "contains": "", "timeout": 10.0, **query}
+
+    def read(self, at: float) -> Reading:
+        """Whether it answers with this status and a text that holds ``contains``; silent where nothing answers."""
+        url, status, contains = (self._query[name] for name in ("url", "status", "contains"))
+        request = urllib.request.Request(url, headers={"User-Agent": "triplane-gate"})
+        try:
+            with urllib.request.urlopen(request, timeout=self._query["timeout"]) as answer:
+                found, text = answer.status, answer.read(MOST_BYTES).decode(errors="replace")
+        except urllib.error.HTTPError as error:
+            with error:
+                found, text = error.code, error.read(MOST_BYTES).decode(errors="replace")
+        except (OSError, HTTPException) as error:
+            return Reading(text=f"{url} does not answer: {error}")
+        if found != status:
+            return Reading(good=False, text=f"{url} answers {found}, not {status}")
+        if contains not in text:
+            return Reading(good=False, text=f"{url} answers {found} without {contains!r}")
+        return Reading(good=True, text=f"{url} answers {found}")

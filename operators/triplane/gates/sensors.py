@@ -1,7 +1,8 @@
-"""Holds a release until what was deployed first has proven good."""
+"""Holds a deployment until what was deployed before has proven good."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,33 +14,59 @@ if TYPE_CHECKING:
 
 
 class GateSensor(BaseOperator):
-    """Let the tasks after it begin only if a URL answers well for a while. It holds no worker slot.
+    """Let the tasks after it begin only if all checks are good for a while. It holds no worker slot.
 
     Returns the verdict with its samples. Fails for good where it is not ``pass``: clear this task to judge anew.
 
-    :param gate: ``{"url", "status", "contains", "lasting", "every"}``, times in seconds; None: nothing is judged
-        (templated)
+    :param checks: a list of ``{"name", "source", "query", "at_most", "at_least", "against", "by", "baseline", "lasting",
+        "every", "no_data", "patience"}``, see :class:`triplane.gates.check.Check`; none: nothing is judged (templated)
+    :param before: the moment that checks against the value before compare with, in seconds since 1970 or as ISO 8601;
+        default is when this task began (templated)
     :param skip: true skips this task (templated)
+    :param deferrable: false watches in the worker
     """
 
-    template_fields: Sequence[str] = ("gate", "skip")
+    template_fields: Sequence[str] = ("checks", "before", "skip")
     ui_color = "#e0f5e0"
 
-    def __init__(self, *, gate: Any, skip: str | bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *,
+        checks: Any,
+        before: str | float | None = None,
+        skip: str | bool = False,
+        deferrable: bool = True,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(**kwargs)
-        self.gate = gate
+        self.checks = checks
+        self.before = before
         self.skip = skip
+        self.deferrable = deferrable
 
-    def execute(self, context: Context) -> None:
+    def execute(self, context: Context) -> dict[str, Any] | None:
         """Park until it is judged."""
+        from triplane.core.errors import InputError
+        from triplane.gates.check import Check
+        from triplane.gates.watch import moment, watch
+
         if str(self.skip) == "True":
             raise AirflowSkipException("nothing is deployed")
-        if not self.gate:
+        if not self.checks:
             self.log.info("This environment has no gate")
-            return
-        from triplane.gates.triggers import HttpGateTrigger
+            return None
+        try:
+            checks, before = [Check.from_json(check) for check in self.checks], moment(self.before)
+        except InputError as error:
+            raise AirflowFailException(str(error)) from error
+        begun = time.time()
+        if self.deferrable:
+            from triplane.gates.triggers import GateTrigger
 
-        self.defer(trigger=HttpGateTrigger(**self.gate), method_name="execute_complete")
+            trigger = GateTrigger(checks=[check.to_json() for check in checks], begun=begun, before=before)
+            self.defer(trigger=trigger, method_name="execute_complete")
+        found = watch(checks, begun=begun, before=before, log=self.log.info)
+        return self.execute_complete(context, found.to_json())
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """It is judged."""

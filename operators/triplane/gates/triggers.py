@@ -1,55 +1,85 @@
-"""Watches a gate without a worker."""
+"""Watches gates without a worker."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, TypeVar
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from triplane.gates.http import look
-from triplane.gates.verdict import Sample, judge
+from triplane.gates.check import Check
+from triplane.gates.verdict import Verdict, combine
+from triplane.gates.watch import Looker, said
+
+T = TypeVar("T")
+THREADS = 128
+"""Looks that a triggerer has under way at the same time; they wait for answers most of it."""
 
 
-class HttpGateTrigger(BaseTrigger):
-    """Looks at a URL for a while, and fires a :class:`triplane.gates.verdict.Verdict` as plain values.
+class GateTrigger(BaseTrigger):
+    """Watches all checks at once, and fires a :class:`triplane.gates.verdict.Verdict` as plain values.
 
-    A triggerer that takes over begins the time anew.
+    The first check that does not pass decides. A triggerer that takes over collects its samples anew, so that nothing
+    unseen is taken for good, and gives up at the same moment.
 
-    :param url: what must answer
-    :param status: with this status
-    :param contains: and this text
-    :param lasting: seconds for which it must be good without a break
-    :param every: seconds between two looks
+    :param checks: of :class:`triplane.gates.check.Check`, as plain values
+    :param begun: when the gate began, in seconds since 1970
+    :param before: the moment that checks against the value before compare with; default is ``begun``
     """
 
     def __init__(
-        self, *, url: str, status: int = 200, contains: str = "", lasting: float = 60.0, every: float = 5.0
+        self, *, checks: Sequence[Mapping[str, Any]], begun: float, before: float | None = None
     ) -> None:
         super().__init__()
-        self.url = url
-        self.status = status
-        self.contains = contains
-        self.lasting = lasting
-        self.every = every
+        self.checks = [dict(check) for check in checks]
+        self.begun = begun
+        self.before = before
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Where this class is, and its arguments."""
-        names = ("url", "status", "contains", "lasting", "every")
-        return f"{__name__}.HttpGateTrigger", {name: getattr(self, name) for name in names}
+        names = ("checks", "begun", "before")
+        return f"{__name__}.GateTrigger", {name: getattr(self, name) for name in names}
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """One event: at the first bad answer, else at the end of the time."""
-        samples: list[Sample] = []
-        end = time.monotonic() + self.lasting
+        """One event."""
+        verdict = await self._watch([Check.from_json(check) for check in self.checks])
+        yield TriggerEvent(verdict.to_json())
+
+    async def _watch(self, checks: Sequence[Check]) -> Verdict:
+        waiting = {asyncio.create_task(self._one(check)) for check in checks}
+        found: list[Verdict] = []
+        try:
+            while waiting and all(verdict.passed for verdict in found):
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                found += [task.result() for task in done]
+        finally:
+            for task in waiting:
+                task.cancel()
+        return combine({str(number): verdict for number, verdict in enumerate(found)})
+
+    async def _one(self, check: Check) -> Verdict:
+        looker = Looker(check, begun=self.begun, before=self.before)
+        due = time.monotonic()
         while True:
-            sample = await asyncio.to_thread(look, self.url, status=self.status, contains=self.contains)
-            samples.append(sample)
-            self.log.info("%s", sample.text)
-            left = end - time.monotonic()
-            if sample.good is False or left <= 0:
-                yield TriggerEvent(judge(samples).to_json())
-                return
-            await asyncio.sleep(min(self.every, left))
+            sample, verdict = await in_thread(looker.look)
+            self.log.info("%s", said(sample))
+            if verdict is not None:
+                return verdict
+            due = max(due + check.every, time.monotonic())
+            await asyncio.sleep(max(0.0, min(due - time.monotonic(), looker.left())))
+
+
+async def in_thread(work: Callable[[], T]) -> T:
+    """Do what blocks in a thread of the gates' own: the event loop's few are for others."""
+    from asgiref.sync import sync_to_async
+
+    return await sync_to_async(work, thread_sensitive=False, executor=_pool())()
+
+
+@cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(THREADS, thread_name_prefix="gate")

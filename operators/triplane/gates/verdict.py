@@ -1,27 +1,21 @@
-"""Whether a release may go on, and the observations that this rests on."""
+"""Whether a deployment may go on, and the observations that this rests on. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
+
+from triplane.gates.check import Check, Sample
 
 State = Literal["pass", "fail", "no_data"]
 MOST_SAMPLES = 100
 
 
 @dataclass(frozen=True)
-class Sample:
-    """One observation at a time (ISO 8601 with a zone). ``good`` is None where nothing could be observed."""
-
-    at: str
-    good: bool | None
-    text: str
-
-
-@dataclass(frozen=True)
 class Verdict:
-    """Only ``pass`` lets a release go on: what could not be observed (``no_data``) is never taken for good.
+    """Only ``pass`` lets a deployment go on: what could not be observed (``no_data``) is never taken for good.
 
     Of many samples the last ones are kept; ``observed`` counts them all.
     """
@@ -29,11 +23,11 @@ class Verdict:
     state: State
     reason: str
     observed: int
-    samples: tuple[Sample, ...]
+    samples: tuple[Sample, ...] = ()
 
     @property
     def passed(self) -> bool:
-        """Whether the release may go on."""
+        """Whether the deployment may go on."""
         return self.state == "pass"
 
     def to_json(self) -> dict[str, Any]:
@@ -46,17 +40,70 @@ class Verdict:
         return cls(**{**value, "samples": tuple(Sample(**sample) for sample in value["samples"])})
 
 
-def judge(samples: Sequence[Sample]) -> Verdict:
-    """All samples of the time that is judged must be good. One that is bad decides; so does one that is missing."""
-    kept = tuple(samples[-MOST_SAMPLES:])
-    bad = [sample for sample in samples if sample.good is False]
-    silent = [sample for sample in samples if sample.good is None]
-    if bad:
-        return Verdict("fail", f"{bad[0].text} at {bad[0].at}", len(samples), kept)
-    if len(silent) == len(samples):
-        why = silent[0].text if silent else "it was never looked at"
-        return Verdict("no_data", f"nothing was observed: {why}", len(samples), kept)
-    if silent:
-        reason = f"nothing was observed {len(silent)} of {len(samples)} times: {silent[0].text}"
-        return Verdict("fail", reason, len(samples), kept)
-    return Verdict("pass", f"good {len(samples)} times", len(samples), kept)
+class Watch:
+    """One check over a time that begins at ``begun``, in seconds since 1970.
+
+    It passes once all that was seen was good for ``check.lasting`` without a break. A sample that is bad decides at once.
+    Silence is a break: after it the time is counted anew. A break after that time and ``check.patience`` ends it.
+    """
+
+    def __init__(self, check: Check, begun: float) -> None:
+        self.check = check
+        self.end = begun + check.lasting + check.patience
+        self._good_since: float | None = None
+        self._silent = 0
+        self._observed = 0
+        self._samples: deque[Sample] = deque(maxlen=MOST_SAMPLES)
+
+    def add(self, sample: Sample, now: float) -> Verdict | None:
+        """The verdict, None while it takes more samples."""
+        self._samples.append(sample)
+        self._observed += 1
+        if sample.good is False:
+            return self.verdict("fail", f"{sample.text} at {sample.at}")
+        if sample.good is None:
+            return self._silence(sample, now)
+        if self._good_since is None:
+            self._good_since = now
+        if now - self._good_since >= self.check.lasting:
+            return self.verdict(
+                "pass", f"good {self._observed - self._silent} times, the last: {sample.text}"
+            )
+        return None
+
+    def _silence(self, sample: Sample, now: float) -> Verdict | None:
+        self._silent += 1
+        self._good_since = None
+        if self.check.no_data == "fail" or now >= self.end:
+            return self.verdict("no_data", f"nothing was observed: {sample.text}")
+        return None
+
+    def verdict(self, state: State, reason: str) -> Verdict:
+        """What is known so far, as a verdict."""
+        named = f"{self.check.name}: {reason}" if self.check.name else reason
+        return Verdict(state, named, self._observed, tuple(self._samples))
+
+    def left(self, now: float) -> float:
+        """Seconds until it can pass, or is given up."""
+        end = self.end if self._good_since is None else self._good_since + self.check.lasting
+        return max(0.0, end - now)
+
+
+def combine(verdicts: Mapping[str, Verdict]) -> Verdict:
+    """One verdict of several checks: the worst, with everything that was observed."""
+    worst = [
+        verdict
+        for state in ("fail", "no_data", "pass")
+        for verdict in verdicts.values()
+        if verdict.state == state
+    ]
+    if not worst:
+        return Verdict("no_data", "nothing was asked", 0)
+    decisive = [verdict for verdict in worst if verdict.state == worst[0].state]
+    samples = sorted((sample for each in worst for sample in each.samples), key=lambda sample: sample.at)
+    return Verdict(
+        worst[0].state,
+        "; ".join(verdict.reason for verdict in decisive),
+        sum(verdict.observed for verdict in worst),
+        tuple(samples[-MOST_SAMPLES:]),
+    )

@@ -204,19 +204,9 @@ class Deployment:
             raise Unproven(f"{self._go_back(observed)}its tests failed: {error.stderr.strip()}") from error
 
     def _go_back(self, observed: Observed) -> str:
-        """Leave a revision that is deployed but bad, at most to what was there before."""
-        target = way_back(observed, self.approved_revision)
-        if target is None:
-            return "there is no earlier revision in the history to go back to; "
-        if target == 0:
-            self._say("Nothing served before; uninstalling")
-            self.helm.uninstall(self.release, self.timeout)
-        else:
-            self._say(f"Going back to revision {target}")
-            assert observed.latest is not None
-            self.state.set(STARTED, str(observed.latest.number + 1))
-            self.helm.roll_back(self.release, target, self.timeout)
-        return ""
+        return go_back(
+            self.helm, self.release, observed, self.approved_revision, timeout=self.timeout, state=self.state
+        )
 
     def _upgrade(self, observed: Observed) -> None:
         with private_dir() as folder:
@@ -280,3 +270,28 @@ class Deployment:
     def _say(self, line: str) -> None:
         if self.helm.say:
             self.helm.say(line)
+
+
+def go_back(
+    helm: Helm,
+    release: Release,
+    observed: Observed,
+    approved_revision: int | None,
+    *,
+    timeout: int,
+    state: TryState,
+) -> str:
+    """Leave a revision that is deployed but bad, at most to what was there before. Says why it could not."""
+    say = helm.say or (lambda line: None)
+    target = way_back(observed, approved_revision)
+    if target is None:
+        return "there is no earlier revision in the history to go back to; "
+    if target == 0:
+        say("Nothing served before; uninstalling")
+        helm.uninstall(release, timeout)
+    else:
+        say(f"Going back to revision {target}")
+        assert observed.latest is not None
+        state.set(STARTED, str(observed.latest.number + 1))
+        helm.roll_back(release, target, timeout)
+    return ""

@@ -9,7 +9,7 @@ from typing import Any
 
 from triplane.core.errors import RefusedError
 from triplane.core.jobs import Job
-from triplane.gates.http import look
+from triplane.gates.http import Source
 from triplane.machines.ansible import Ansible, HostsError, Play
 from triplane.machines.events import Recap
 from triplane.machines.hosts import Host, batches
@@ -41,7 +41,8 @@ class Gate:
         deadline = time.monotonic() + self.within
         left = self.urls(hosts)
         while True:
-            looks = {url: look(url, status=self.status, contains=self.contains) for url in left}
+            query = {"status": self.status, "contains": self.contains}
+            looks = {url: Source({"url": url, **query}).read(time.time()) for url in left}
             left = [url for url, sample in looks.items() if not sample.good]
             if not left:
                 return ""

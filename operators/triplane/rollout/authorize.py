@@ -145,7 +145,12 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
         entry = {**body(change_set), "run_id": run.run_id, "approved_by": people, "decisions": signed}
         ledger.append(AUTHORIZED, entry)
         self.log.info("%s is approved by %s", digest, ", ".join(people) or "policy: nothing to ask")
-        granted = {"change_set": digest, "source": change_set.source, "decisions": signed}
+        granted = {
+            "change_set": digest,
+            "source": change_set.source,
+            "decisions": signed,
+            "intent": change_set.intent,
+        }
         return granted, change_set
 
     def _check_fresh(self, change_set: ChangeSet, *, begun: bool) -> None:

@@ -186,6 +186,7 @@ class RecordOperator(BaseOperator):
     :param platform: name of the platform; without it no events are emitted
     :param decisions: the signed decisions that allowed this (templated)
     :param unchanged: address -> result of the components that no task had to look at (templated)
+    :param markers: where monitoring gets a mark of it, see :mod:`triplane.gates.markers`
     """
 
     template_fields: Sequence[str] = ("environment", "change_set", "decisions", "unchanged")
@@ -201,6 +202,7 @@ class RecordOperator(BaseOperator):
         platform: str = "",
         decisions: Any = (),
         unchanged: Any = None,
+        markers: Sequence[Mapping[str, Any]] = (),
         **kwargs: Any,
     ) -> None:
         if platform:
@@ -210,6 +212,7 @@ class RecordOperator(BaseOperator):
         self.platform = platform
         self.decisions = decisions
         self.unchanged = unchanged
+        self.markers = markers
         self.cloud = cloud
         self.environment = environment
         self.change_set = change_set
@@ -241,6 +244,10 @@ class RecordOperator(BaseOperator):
             self._emit(context, change_set, results)
         if self.notify:
             self._tell(context, results)
+        if self.markers:
+            from triplane.rollout.marking import mark
+
+            mark(self.markers, change_set, results, _run(context).run_id, self.log.info)
         return results
 
     def _tell(self, context: Context, results: Sequence[Mapping[str, Any]]) -> None:

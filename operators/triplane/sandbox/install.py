@@ -57,6 +57,8 @@ PACKAGES = {
     "openssh-client": "ssh-agent",
     "openssh-server": "sshd",
     "postgresql": "initdb",
+    "prometheus": "prometheus",
+    "prometheus-pushgateway": "prometheus-pushgateway",
     "skopeo": "skopeo",
 }
 BUILD_PACKAGES = {"dpkg-dev": "dpkg-source", "jq": "jq", "make": "make", "gcc": "gcc", "rsync": "rsync"}

@@ -16,6 +16,7 @@ PARTS = {
     "kubernetes": "triplane.sandbox.kubernetes",
     "machines": "triplane.sandbox.machines",
     "terraform": "triplane.sandbox.terraform",
+    "monitoring": "triplane.sandbox.monitoring",
 }
 
 

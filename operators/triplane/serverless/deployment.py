@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
 from triplane.core.errors import StaleError, TerminalError
+from triplane.gates.verdict import Verdict
 from triplane.serverless.target import (
     Answer,
     DeployFailed,
@@ -67,14 +68,23 @@ class Attempt:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Judging(Waiting):
+    """A gate has to say whether the step was good, see :meth:`Deployment.judged`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """What is deployed where, and how. ``limit`` is how long a version may take to become ready, in seconds."""
+    """What is deployed where, and how. ``limit`` is how long a version may take to become ready, in seconds.
+
+    ``gated``: a gate judges each step of the traffic, the last one too.
+    """
 
     target: Target
     desired: Desired
     traffic: Traffic = field(default_factory=Traffic)
     smoke: Smoke | None = None
     limit: float = 900.0
+    gated: bool = False
     log: Log = print
     clock: Callable[[], float] = time.time
 
@@ -134,19 +144,43 @@ class Deployment:
             return self._wait(attempt, progress)
         self.log(f"{name}: {attempt.version} gets {percent} % of the traffic")
         shifted = replace(attempt, details={**attempt.details, **progress.details})
-        if attempt.step + 1 < len(percents):
+        if not self.last(attempt):
             return self._at(shifted, "watch"), None
         self.target.verify(self.desired, attempt.version)
         if not self.target.apart:
             self._ask(attempt.version)
+        if self.gated:
+            return self._at(shifted, "watch"), None
         return self._at(shifted, "ended", serves=attempt.version), None
 
+    def last(self, attempt: Attempt) -> bool:
+        """Whether the new version has all traffic with this step."""
+        return attempt.step + 1 >= len(self.percents(attempt))
+
     def _watch(self, attempt: Attempt) -> tuple[Attempt, Waiting | None]:
+        if self.gated:
+            percent = self.percents(attempt)[attempt.step]
+            return attempt, Judging(why=f"a gate judges it at {percent} %", seconds=self.traffic.wait)
         left = attempt.since + self.traffic.wait - self.clock()
         if left > 0:
             return attempt, Waiting(why="watching the new version", seconds=left)
         self._ask(attempt.version)
         return self._at(attempt, "shift", step=attempt.step + 1), None
+
+    def judged(self, attempt: Attempt, verdict: Verdict) -> Attempt:
+        """How it goes on after the gate's verdict on a step: only what passed gets more traffic, or stays."""
+        percent = self.percents(attempt)[attempt.step]
+        if not verdict.passed:
+            reason = f"the gate did not pass at {percent} % ({verdict.state}): {verdict.reason}"
+            return self.give_up(attempt, reason)
+        self.log(f"{self.desired.name}: the gate passed at {percent} %: {verdict.reason}")
+        try:
+            self._ask(attempt.version)
+        except TerminalError as error:
+            return self.give_up(attempt, str(error))
+        if self.last(attempt):
+            return self._at(attempt, "ended", serves=attempt.version)
+        return self._at(attempt, "shift", step=attempt.step + 1)
 
     def _restore(self, attempt: Attempt) -> tuple[Attempt, Waiting | None]:
         name, previous = self.desired.name, attempt.previous

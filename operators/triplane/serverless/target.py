@@ -238,15 +238,18 @@ class How:
 
     traffic: str
     smoke: str
+    gate: str = ""
+    """Digest of the checks that judge each step, empty where nothing does."""
 
     def binds(self) -> dict[str, str | int]:
-        return {"traffic": self.traffic, "smoke": self.smoke}
+        gate: dict[str, str | int] = {"gate": self.gate} if self.gate else {}
+        return {"traffic": self.traffic, "smoke": self.smoke, **gate}
 
 
 AT_ONCE = How(traffic=Traffic().told(), smoke="")
 
 
-def how(target: Target, traffic: Traffic, smoke: Smoke | None) -> How:
+def how(target: Target, traffic: Traffic, smoke: Smoke | None, gate: Sequence[Mapping[str, Any]] = ()) -> How:
     """:raises InputError: the target cannot share its traffic between two versions"""
     if len(traffic.percents()) > 1 and not target.splits:
         raise InputError(
@@ -254,7 +257,7 @@ def how(target: Target, traffic: Traffic, smoke: Smoke | None) -> How:
             "use all_at_once"
         )
     asked = "" if smoke is None else digest(asdict(smoke))
-    return How(traffic=traffic.told(), smoke=asked)
+    return How(traffic=traffic.told(), smoke=asked, gate=digest(list(gate)) if gate else "")
 
 
 def plan(address: str, desired: Desired, observed: Observed | None, how: How = AT_ONCE) -> ComponentChange:
@@ -266,7 +269,8 @@ def plan(address: str, desired: Desired, observed: Observed | None, how: How = A
     risk = {"create": Risk.LOW, "update": Risk.MEDIUM, "none": Risk.NONE}[action]
     if observed is not None and any(_differs(key, desired, observed) for key in IDENTITY):
         risk = Risk.CRITICAL
-    steps = (f"traffic: {how.traffic}",) if action == "update" and how.traffic != "100 %" else ()
+    steps = [f"traffic: {how.traffic}"] if action == "update" and how.traffic != "100 %" else []
+    steps += ["a gate judges each step"] if action != "none" and how.gate else []
     return ComponentChange(
         address=address,
         action=action,

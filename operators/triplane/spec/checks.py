@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from triplane.core.references import references
-from triplane.spec import machine_checks, secret_checks
+from triplane.spec import gate_checks, machine_checks, secret_checks
 from triplane.spec.approvals import Approval
 from triplane.spec.document import Document, Location, Problem, mapping
 from triplane.spec.graph import cycle, upstream
@@ -33,7 +33,7 @@ _FIXED = (
     "cloud_build",
 )
 """Keys of a cloud that are the same in every environment."""
-_RESERVED = ("environment", "env", "secret", "variable", "connection")
+_RESERVED = ("environment", "env", "secret", "variable", "connection", "gate")
 _BUILDS_IN = {"codebuild": "aws", "cloud_build": "gcp", "acr_tasks": "azure"}
 """Builder -> the cloud whose service it is."""
 _CALLED = {"aws": ("lambda",), "gcp": ("cloud_run", "cloud_functions"), "azure": ("azure_functions",)}
@@ -51,13 +51,18 @@ class _Replaced(Enum):
         f"tests run before stacks are applied: only {_ENVIRONMENT} and ${{secret.<name>}} are known here"
     )
     IN_PIPELINES = "everybody sees what a pipeline is given: let it fetch its secrets by itself"
+    IN_GATES = f"a gate knows only {_ENVIRONMENT}, and of a function ${{gate.name}}, ${{gate.version}} and ${{gate.previous}}"
     NONE = "references are not replaced here"
 
 
 def check(document: Document, source: Path | None) -> list[Problem]:
     """Every problem beyond the schema; without ``source`` the files are not looked at."""
-    own = _Checks(document, source).all()
-    return [*own, *secret_checks.problems(document), *machine_checks.problems(document, source)]
+    return [
+        *_Checks(document, source).all(),
+        *secret_checks.problems(document),
+        *machine_checks.problems(document, source),
+        *gate_checks.problems(document),
+    ]
 
 
 class _Checks:
@@ -230,6 +235,8 @@ class _Checks:
             return None
         if head == "env":
             return self._variable(rest)
+        if replaced is _Replaced.IN_GATES and name in gate_checks.FUNCTION_NAMES:
+            return None
         if replaced not in (_Replaced.ALL, _Replaced.IN_TESTS, _Replaced.IN_PIPELINES):
             return replaced.value, ""
         if head == "secret" and replaced is _Replaced.IN_PIPELINES:
@@ -343,7 +350,7 @@ def _replaced(location: Location) -> _Replaced | None:
             return _Replaced.IN_NAMES
         case ("clouds", _, "streams" | "schedules", _, key, *_) if key not in ("target", "function"):
             return _Replaced.ALL
-        case ("clouds", _, "functions", _, key, *_) if key not in ("target", "path", "image"):
+        case ("clouds", _, "functions", _, key, *_) if key not in ("target", "path", "image", "gate"):
             return _Replaced.ALL
         case ("clouds", _, "pipelines", _, key, *_) if key not in ("kind", "images", "connection"):
             return _Replaced.IN_PIPELINES
@@ -365,6 +372,10 @@ def _replaced(location: Location) -> _Replaced | None:
             return _Replaced.ALL
         case ("images", _, "args" | "labels", *_):
             return _Replaced.IN_IMAGES
+        case ("gates", _, _, "connection"):
+            return _Replaced.NONE
+        case ("gates", *_):
+            return _Replaced.IN_GATES
         case ("tests", _, "environment", *_):
             return _Replaced.IN_TESTS
         case (

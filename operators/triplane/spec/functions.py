@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from triplane.spec.drift import Drift
+from triplane.spec.gates import GateNames
 from triplane.spec.values import Duration, Name, SourcePath, Value
 
 Reference = Annotated[str, StringConstraints(pattern=r"^\$\{[^}]+\}$")]
@@ -75,6 +76,8 @@ class Function(Value):
     """Whether the Python packages that the folder names are installed into its package."""
     traffic: Annotated[Traffic, Field(default_factory=Traffic)]
     smoke: Smoke | None = None
+    gate: GateNames = ()
+    """What must be good after each step of the traffic; what is not puts back what served before."""
     ready: Duration = timedelta(minutes=15)
     """How long a version may take to become ready."""
     drift: Annotated[Drift, Field(default_factory=Drift)]

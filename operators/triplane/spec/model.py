@@ -10,10 +10,12 @@ from triplane.spec.approvals import Approval, DeploymentFreeze, DeploymentWindow
 from triplane.spec.drift import Drift, DriftPolicy
 from triplane.spec.forge import Source
 from triplane.spec.functions import AwsFunction, AzureFunction, GcpFunction
+from triplane.spec.gates import Gate, GateNames
 from triplane.spec.graph import order, waves
 from triplane.spec.images import Image, Signing
 from triplane.spec.machines import Machines
 from triplane.spec.manifests import Manifests
+from triplane.spec.markers import Markers
 from triplane.spec.notify import Notification
 from triplane.spec.pipelines import AwsPipeline, AzureAnyPipeline, GcpPipeline
 from triplane.spec.release import EnvironmentRelease, Release
@@ -87,6 +89,8 @@ class Stack(Value):
     variables: dict[str, Any] = {}
     secrets: dict[str, Name] = {}
     """Terraform variable -> name of a secret."""
+    gate: GateNames = ()
+    """What must be good after it was applied."""
     drift: Annotated[Drift, Field(default_factory=Drift)]
     credential_lifetime: Duration = timedelta(minutes=15)
     """How long the cloud's credentials must last when an apply begins."""
@@ -132,6 +136,8 @@ class Chart(Value):
     crds: Literal["install", "update", "skip"] = "install"
     test: bool = False
     """Run the chart's tests after each change; a failing one rolls back."""
+    gate: GateNames = ()
+    """What must be good after each change; what is not rolls back."""
     history_max: Annotated[int, Field(ge=2)] = 10
     """Revisions that Helm keeps."""
     timeout: Duration = timedelta(minutes=5)
@@ -290,6 +296,10 @@ class Platform(Value):
     release: Annotated[Release, Field(default_factory=Release)]
     policies: SourcePath | None = None
     """A folder of Rego policies that every Terraform plan has to pass."""
+    gates: dict[Name, Gate] = {}
+    """What is asked before a deployment goes on."""
+    markers: Annotated[Markers, Field(default_factory=Markers)]
+    """Where each rollout leaves a mark in monitoring."""
     notify: dict[Name, Notification] = {}
     """Who is told what, by the names of routes."""
     source: Source | None = None

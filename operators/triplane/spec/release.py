@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic import WithJsonSchema as JsonSchema
 
+from triplane.spec.gates import GateNames
 from triplane.spec.values import Duration, Value
 
 CloudName = Literal["aws", "gcp", "azure"]
@@ -25,41 +26,14 @@ Stage = Annotated[
 """A cloud, or several that are applied side by side."""
 
 
-class Gate(Value):
-    """What must answer well, after one stage of ``order``, before the next one begins."""
-
-    url: Annotated[str, Field(pattern=r"^https?://[^\s/]+")]
-    status: Annotated[int, Field(ge=100, le=599)] = 200
-    contains: str = ""
-    """Text that the answer must hold."""
-    lasting: Annotated[Duration, Field(alias="for")] = timedelta(seconds=60)
-    """How long it must be good without a break."""
-    every: Duration = timedelta(seconds=5)
-
-    @model_validator(mode="after")
-    def _several_looks(self) -> Self:
-        if not timedelta(0) < self.every <= self.lasting:
-            raise ValueError("'every' must be longer than nothing and not longer than 'for'")
-        return self
-
-    def plain(self) -> dict[str, Any]:
-        """What the sensor gets; times in seconds."""
-        return {
-            "url": self.url,
-            "status": self.status,
-            "contains": self.contains,
-            "lasting": self.lasting.total_seconds(),
-            "every": self.every.total_seconds(),
-        }
-
-
 class EnvironmentRelease(Value):
     """What a release means in one environment."""
 
     policy: Literal["best_effort", "all_or_nothing", "quorum"] = "best_effort"
     quorum: Annotated[int, Field(ge=1, le=3)] | None = None
     """How many clouds must end well, for ``policy: quorum``."""
-    gate: Gate | None = None
+    gate: GateNames = ()
+    """What must be good after one stage of ``order``, before the next one begins."""
     wait_limit: Duration = timedelta(hours=12)
     """How long the parent waits for one cloud."""
     supersede: bool = False

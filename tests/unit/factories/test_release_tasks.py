@@ -23,8 +23,9 @@ DOCUMENT: dict[str, Any] = {
     "release": {
         "order": ["aws", ["gcp", "azure"]],
         "policy": "all_or_nothing",
-        "gate": {"url": "http://status.example/ok", "for": "30s"},
+        "gate": "answers",
     },
+    "gates": {"answers": {"http": {"url": "http://status.example/${environment}"}, "for": "30s"}},
     "clouds": {
         "aws": {"region": "r", "state": {"bucket": "b"}, "stacks": {"main": {"path": "infra"}}},
         "gcp": {"project": "p", "region": "r"},
@@ -77,8 +78,9 @@ def test_what_a_release_means_is_the_environment_s(spec: str) -> None:
     assert rendered(dag, "apply.gcp", "wait_limit") == 3600.0
     assert rendered(dag, "apply.gcp", "wait_limit", environment="staging") == 12 * 3600.0
     assert rendered(dag, "queue", "supersede") is True
-    assert rendered(dag, "gate.aws", "gate") is None
-    assert rendered(dag, "gate.aws", "gate", environment="staging")["lasting"] == 30.0
+    assert rendered(dag, "gate.aws", "checks") == []
+    (check,) = rendered(dag, "gate.aws", "checks", environment="staging")
+    assert (check["lasting"], check["query"]["url"]) == (30.0, "http://status.example/staging")
 
 
 def test_the_settlement_knows_its_runs(spec: str) -> None:

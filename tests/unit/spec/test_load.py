@@ -70,14 +70,14 @@ def test_the_example_in_values(platform: Platform) -> None:
     ],
 )
 def test_which_terraform(platform: Platform, tool: dict[str, str]) -> None:
-    found = Platform.model_validate({**platform.model_dump(), "terraform": tool}).terraform
+    found = Platform.model_validate({**platform.model_dump(by_alias=True), "terraform": tool}).terraform
     assert found.model_dump(exclude_unset=True) == tool
 
 
 def test_a_platform_is_immutable_and_equal_to_its_copy(platform: Platform) -> None:
     with pytest.raises(ValueError, match="frozen"):
         platform.name = "other"  # type: ignore[misc]
-    assert Platform.model_validate(platform.model_dump()) == platform
+    assert Platform.model_validate(platform.model_dump(by_alias=True)) == platform
 
 
 def test_every_part_of_the_schema_refuses_unknown_keys() -> None:

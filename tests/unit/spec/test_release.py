@@ -47,19 +47,6 @@ def test_an_environment_says_it_instead_of_the_platform(tmp_path: Path) -> None:
     assert found.release_of("prod").supersede is False, "the whole is replaced"
 
 
-def test_a_gate_is_plain_values_in_seconds(tmp_path: Path) -> None:
-    gate = {"url": "https://x.example/ok", "contains": "ok", "for": "2m"}
-    found = platform(tmp_path, release={"gate": gate}).release.gate
-    assert found is not None
-    assert found.plain() == {
-        "url": "https://x.example/ok",
-        "status": 200,
-        "contains": "ok",
-        "lasting": 120.0,
-        "every": 5.0,
-    }
-
-
 @pytest.mark.parametrize(
     ("release", "said"),
     [
@@ -71,8 +58,8 @@ def test_a_gate_is_plain_values_in_seconds(tmp_path: Path) -> None:
         ({"quorum": 2}, "need each other"),
         ({"policy": "quorum", "quorum": 4}, "quorum"),
         ({"policy": "everything"}, "policy"),
-        ({"gate": {"url": "ftp://x"}}, "url"),
-        ({"gate": {"url": "http://x", "for": "5s", "every": "10s"}}, "not longer than 'for'"),
+        ({"gate": "healthy"}, "there is no gate 'healthy'"),
+        ({"gate": {"url": "http://x"}}, "gate"),
     ],
 )
 def test_what_makes_no_sense_is_said_where_it_stands(tmp_path: Path, release: Any, said: str) -> None:

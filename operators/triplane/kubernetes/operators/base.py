@@ -60,6 +60,8 @@ class HelmOperator(BaseOperator):
     :param source: digest of the frozen source, None for a folder of the worker
     :param address: ``<cloud>/chart/<name>``; by default made of the release's name
     :param scope: where stack outputs are kept: ``<environment>/<cloud>``; by default the DAG's id
+    :param gate: checks that judge a changed release, as :class:`triplane.gates.sensors.GateSensor` takes them; one that
+        does not pass rolls back
     :param timeout: seconds until a release that does not become ready is rolled back
     :param helm_bin: ``helm`` (version 3.13 or later, or 4) or a path
     :param kubectl_bin: ``kubectl`` or a path
@@ -68,7 +70,7 @@ class HelmOperator(BaseOperator):
     template_fields: Sequence[str] = (
         *("path", "release", "namespace", "values", "images", "source", "address", "scope"),
         *("repository", "chart", "version", "chart_conn_id", "values_files"),
-        *("conn_id", "cluster", "region", "project", "resource_group"),
+        *("conn_id", "cluster", "region", "project", "resource_group", "gate"),
     )
     ui_color = "#dce6fb"
 
@@ -98,6 +100,7 @@ class HelmOperator(BaseOperator):
         source: str | None = None,
         address: str | None = None,
         scope: str = "{{ dag.dag_id }}",
+        gate: Sequence[Mapping[str, Any]] | None = None,
         timeout: float = 300,
         helm_bin: str = "helm",
         kubectl_bin: str = "kubectl",
@@ -127,6 +130,7 @@ class HelmOperator(BaseOperator):
         self.source = source
         self.address = address or f"{cloud}/chart/{self.release}"
         self.scope = scope
+        self.gate = gate or ()
         self.timeout = timeout
         self.helm_bin = helm_bin
         self.kubectl_bin = kubectl_bin

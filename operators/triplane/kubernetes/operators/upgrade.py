@@ -12,14 +12,15 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from triplane import settings
 from triplane.applying import Applying
-from triplane.core.errors import RefusedError, ToolError
-from triplane.kubernetes.operators.base import HelmOperator, went_back_key
+from triplane.core.errors import InputError, RefusedError, ToolError
+from triplane.kubernetes.operators.base import HelmOperator, airflow_errors, went_back_key
 from triplane.secrets.references import lookup_in
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from triplane.core.change import ComponentChange, State
+    from triplane.gates.verdict import Verdict
     from triplane.kubernetes.deploy import Deployment, Unproven
     from triplane.kubernetes.plan import Written
 
@@ -39,7 +40,11 @@ class HelmUpgradeOperator(Applying, HelmOperator):
     template_fields: Sequence[str] = (*HelmOperator.template_fields, *Applying.approval_fields)
 
     def work(self, context: Context) -> dict[str, Any]:
+        from triplane.gates.check import Check
+
         begin = time.monotonic()
+        for each in self.gate:
+            Check.from_json(each)
         approved = self.approved(context)
         if approved and not approved.changed:
             return self.result("unchanged", str(approved.binds["revision"]), begin)
@@ -79,7 +84,61 @@ class HelmUpgradeOperator(Applying, HelmOperator):
                 outcome = deployment.run()
             except (ToolError, Unproven) as error:
                 raise self._failed(context, deployment, error, begin) from error
-        return self.result(outcome.state, str(outcome.revision), begin)
+        result = self.result(outcome.state, str(outcome.revision), begin)
+        if outcome.state == "deployed" and self.gate and not self._goes_back():
+            self._gate(result, deployment.approved_revision, time.time() - (time.monotonic() - begin))
+        return result
+
+    def _gate(self, result: dict[str, Any], approved: int | None, before: float) -> None:
+        """Defer until what serves now is judged."""
+        from triplane.gates.triggers import GateTrigger
+
+        self.log.info("%s: revision %s is judged", self.address, result["version"])
+        trigger = GateTrigger(checks=list(self.gate), begun=time.time(), before=before)
+        self.defer(
+            trigger=trigger, method_name="judged", kwargs={"result": result, "approved_revision": approved}
+        )
+
+    def judged(
+        self, context: Context, event: Any, result: dict[str, Any], approved_revision: int | None
+    ) -> dict[str, Any]:
+        """After the gate's verdict: what did not pass goes back to what served before."""
+        from triplane.gates.verdict import Verdict
+
+        verdict = Verdict.from_json(event)
+        if verdict.passed:
+            self.log.info("%s: the gate passed: %s", self.address, verdict.reason)
+            return result
+        with airflow_errors(self.address):
+            raise self._taken_back(context, verdict, approved_revision)
+
+    def _taken_back(self, context: Context, verdict: Verdict, approved: int | None) -> Exception:
+        from triplane.kubernetes.deploy import go_back
+        from triplane.kubernetes.helm import Release
+
+        begin, release = time.monotonic(), Release(self.release, self.namespace)
+        with self.opened(self.job(context)) as helm:
+            options: dict[str, Any] = {"timeout": int(self.timeout), "state": _TryState(context)}
+            unable = go_back(helm, release, helm.observe(release), approved, **options)
+            serving = helm.observe(release).serving
+        number = serving.number if serving else 0
+        text = f"the gate did not pass ({verdict.state}): {verdict.reason}; {unable}" + (
+            f"revision {number} serves" if number else "nothing serves"
+        )
+        if number and not unable:
+            self._keep_return(number)
+        state: State = "failed" if unable or not number else "rolled_back"
+        context["ti"].xcom_push(key="return_value", value=self.result(state, str(number), begin, text))
+        return AirflowFailException(f"{self.address}: {text}")
+
+    def _keep_return(self, revision: int) -> None:
+        """For drift checks, which a DAG of somebody's own that has no artifact store does not have."""
+        try:
+            store = settings.artifact_store()
+        except InputError as error:
+            self.log.info("%s: not kept for drift checks: %s", self.address, error)
+            return
+        store.put_named(went_back_key(self.scope, self.address), json.dumps({"revision": revision}).encode())
 
     def _goes_back(self) -> bool:
         """Whether this is a rollback: then it is proved that what was good serves again."""
@@ -98,8 +157,7 @@ class HelmUpgradeOperator(Applying, HelmOperator):
             return AirflowException(f"{self.address}: {failure.text}")
         state: State = "rolled_back" if failure.revision else "failed"
         if isinstance(error, Unproven) and failure.revision:
-            kept = json.dumps({"revision": failure.revision}).encode()
-            settings.artifact_store().put_named(went_back_key(self.scope, self.address), kept)
+            self._keep_return(failure.revision)
         context["ti"].xcom_push(
             key="return_value", value=self.result(state, str(failure.revision), begin, failure.text)
         )

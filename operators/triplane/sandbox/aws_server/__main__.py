@@ -26,6 +26,7 @@ from triplane.sandbox.aws_server import (
     codepipeline,
     event_source_mappings,
     functions,
+    metrics,
     schedules,
     services,
     stream_poller,
@@ -43,6 +44,7 @@ def main(settings_file: str) -> None:
     builds_service.install()
     codepipeline.Service(builds_service).install()
     functions.install()
+    metrics.install()
     services.install()
     event_source_mappings.install()
     schedules.install()

@@ -56,8 +56,7 @@ class Application:
                 environ["HTTP_AUTHORIZATION"] = signed.header
         except signature.Denied as denied:
             service = signed.service if signed else ""
-            kind = contract.protocol(service, request.headers)
-            return contract.Refusal(403, denied.code, str(denied), kind)
+            return contract.Refusal(403, denied.code, str(denied), contract.protocol(service, request))
         return contract.check(signed.service, request)
 
     def _check_unsigned(self, request: contract.Request) -> contract.Refusal | None:

@@ -18,7 +18,7 @@ import botocore.validate
 SERVICES = {
     "codebuild": "codebuild", "codepipeline": "codepipeline",
     "dynamodb": "dynamodb", "ec2": "ec2", "ecr": "ecr", "ecs": "ecs", "eks": "eks", "events": "events",
-    "iam": "iam", "kinesis": "kinesis", "kms": "kms", "lambda": "lambda", "logs": "logs", "rds": "rds",
+    "iam": "iam", "kinesis": "kinesis", "kms": "kms", "lambda": "lambda", "logs": "logs", "monitoring": "cloudwatch", "rds": "rds",
     "scheduler": "scheduler", "secretsmanager": "secretsmanager", "sqs": "sqs", "sts": "sts",
 }  # fmt: skip
 
@@ -37,6 +37,9 @@ class Refusal:
 
     def response(self) -> tuple[int, dict[str, str], bytes]:
         """Status, headers and body."""
+        if self.protocol == "smithy-rpc-v2-cbor":
+            headers = {"Content-Type": "application/cbor", "smithy-protocol": "rpc-v2-cbor"}
+            return self.status, headers, _cbor({"__type": self.code, "message": self.message})
         if self.protocol in ("json", "rest-json"):
             body = json.dumps({"__type": self.code, "message": self.message})
             return (
@@ -72,11 +75,14 @@ def model(service: str) -> botocore.model.ServiceModel:
     return botocore.model.ServiceModel(description, service)
 
 
-def protocol(signing_name: str, headers: Mapping[str, str]) -> str:
-    """In which protocol a service answers a request; as S3 does for a service that is not checked."""
-    if "x-amz-target" in headers:
-        return "json"
-    return str(model(SERVICES[signing_name]).protocol) if signing_name in SERVICES else "rest-xml"
+def protocol(signing_name: str, request: Request) -> str:
+    """The protocol that a client speaks with a service; that of S3 with a service that is not checked.
+
+    A service may speak several: a client of another version may take another one.
+    """
+    if signing_name not in SERVICES:
+        return "rest-xml"
+    return "json" if "x-amz-target" in request.headers else str(model(SERVICES[signing_name]).protocol)
 
 
 def check(signing_name: str, request: Request) -> Refusal | None:
@@ -84,8 +90,7 @@ def check(signing_name: str, request: Request) -> Refusal | None:
     if signing_name not in SERVICES:
         return None
     service = model(SERVICES[signing_name])
-    # A service may speak several protocols: a client of another version may take another one.
-    kind = "json" if "x-amz-target" in request.headers else str(service.protocol)
+    kind = protocol(signing_name, request)
     if kind in ("query", "ec2"):
         return _check_query(service, kind, request)
     problem = _check_json(service, kind, request)
@@ -232,6 +237,12 @@ def _wire_name(kind: str, name: str, shape: Any) -> str:
     if listed and shape.member.serialization.get("name"):
         return str(shape.member.serialization["name"])
     return str(own)
+
+
+def _cbor(texts: Mapping[str, str]) -> bytes:
+    """A map of texts."""
+    items = [item.encode() for pair in texts.items() for item in pair]
+    return bytes([0xA0 + len(texts)]) + b"".join(b"\x7a" + len(item).to_bytes(4) + item for item in items)
 
 
 def _escape(text: str) -> str:

@@ -24,6 +24,7 @@ from triplane.sandbox.azure.arm import ResourceManager
 from triplane.sandbox.azure.container_apps import ContainerApps
 from triplane.sandbox.azure.errors import ArmError
 from triplane.sandbox.azure.faults import Fault, Faults
+from triplane.sandbox.azure.metrics import Metrics
 from triplane.sandbox.azure.schema import Contract
 from triplane.sandbox.azure.scm import Sites
 from triplane.sandbox.azure.tasks import Tasks
@@ -56,6 +57,7 @@ class Server:
         world.settlers.append(tasks.settle)
         self._containers = ContainerApps(world)
         self._vaults = Vaults(self._directory)
+        self._metrics = Metrics(world, self._directory)
         listers = {
             "microsoft.web/sites/functions": self._sites.functions,
             "microsoft.web/sites/slots/functions": self._sites.functions,
@@ -84,7 +86,7 @@ class Server:
 
     async def _dispatch(self, host: str, request: web.Request) -> web.Response:
         if host == "management.azure.com":
-            return await self._arm.handle(request)
+            return await self._metrics.answer(request) or await self._arm.handle(request)
         if host in LOGIN:
             return await self._login(request)
         if host.endswith(SCM):
@@ -132,6 +134,12 @@ class Server:
                 return web.json_response(
                     {"error": "invalid_token", "error_description": str(error)}, status=401
                 )
+        if request.path == "/_sandbox/series" and request.method == "POST":
+            self._metrics.write(await request.json())
+            return web.Response(status=204)
+        if request.path == "/_sandbox/alerts" and request.method == "POST":
+            self._metrics.fire(await request.json())
+            return web.Response(status=204)
         if request.path.startswith("/_sandbox/sites/"):
             return web.json_response(self._sites.summary(request.path.rpartition("/")[2]))
         if request.path == "/_sandbox/asked":

@@ -34,6 +34,7 @@ APIS = {
     "iam": ("iam.v1",),
     "iamcredentials": ("iamcredentials.v1",),
     "logging": ("logging.v2",),
+    "monitoring": ("monitoring.v3",),
     "pubsub": ("pubsub.v1",),
     "cloudscheduler": ("cloudscheduler.v1",),
     "secretmanager": ("secretmanager.v1",),

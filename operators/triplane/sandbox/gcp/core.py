@@ -18,6 +18,7 @@ from triplane.sandbox.gcp.faults import Faults
 from triplane.sandbox.gcp.functions import Functions
 from triplane.sandbox.gcp.images import finder
 from triplane.sandbox.gcp.logs import Logs
+from triplane.sandbox.gcp.monitoring import Monitoring
 from triplane.sandbox.gcp.oauth import Tokens
 from triplane.sandbox.gcp.outgoing import Outgoing
 from triplane.sandbox.gcp.pubsub import PubSub
@@ -54,8 +55,9 @@ class Core:
         outgoing = Outgoing(tokens, self.answer)
         callers = (Scheduler(state, outgoing, self._lock), PubSub(state, outgoing, self._lock))
         parts = (run, self.functions, logs, Compute(state), Container(state))
+        self.monitoring = Monitoring(state)
         own = (Accounts(state), Sql(state), Artifacts(state), SecretManager(state), CloudDeploy(state, logs))
-        for part in (*parts, *own, *callers):
+        for part in (*parts, *own, self.monitoring, *callers):
             self._handlers |= part.handlers()
 
     def add(self, handlers: Mapping[str, Handler]) -> None:

@@ -79,6 +79,7 @@ class GooglePart:
             "clouddeploy",
             "cloudfunctions",
             "logging",
+            "monitoring",
             "pubsub",
             "cloudscheduler",
             "secretmanager",

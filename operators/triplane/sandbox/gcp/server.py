@@ -93,6 +93,12 @@ class Server:
         if (request.method, request.path) == ("DELETE", "/_sandbox/faults"):
             self._core.faults.clear()
             return web.json_response({})
+        if (request.method, request.path) == ("POST", "/_sandbox/series"):
+            self._core.monitoring.write(await request.json())
+            return web.json_response({})
+        if (request.method, request.path) == ("POST", "/_sandbox/alerts"):
+            self._core.monitoring.fire(await request.json())
+            return web.json_response({})
         if request.path != "/_sandbox/tokeninfo":
             raise ApiError(404, f"{request.path} was not found")
         info = self._core.tokens.info(request.query.get("access_token", ""))

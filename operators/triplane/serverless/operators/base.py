@@ -56,6 +56,10 @@ class ServerlessOperator(BaseOperator):
         60}``, see :class:`triplane.serverless.traffic.Traffic`; by default all at once
     :param smoke: a request to each new version before it gets traffic, and between two steps, and what it must answer;
         see :class:`triplane.serverless.target.Smoke`
+    :param gate: checks that judge each step of the traffic, the last one too, as
+        :class:`triplane.gates.sensors.GateSensor` takes them; one that does not pass puts back what served before.
+        ``${gate.name}``, ``${gate.version}`` and ``${gate.previous}`` in a query are the function's name at the cloud, the
+        new version, and the one that served before
     :param limit: seconds that a version may take to become ready
     :param conn_id: the Airflow connection to the cloud; default is the cloud's usual one
     :param region: region or location
@@ -69,7 +73,7 @@ class ServerlessOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = (
-        *("name", "path", "image", "environment", "options", "traffic", "smoke"),
+        *("name", "path", "image", "environment", "options", "traffic", "smoke", "gate"),
         *("conn_id", "region", "project", "resource_group", "source", "revision", "address", "scope"),
     )
     operator_extra_links: Sequence[BaseOperatorLink] = (ConsoleLink(),)
@@ -87,6 +91,7 @@ class ServerlessOperator(BaseOperator):
         options: Mapping[str, Any] | None = None,
         traffic: Mapping[str, Any] | None = None,
         smoke: Mapping[str, Any] | None = None,
+        gate: Sequence[Mapping[str, Any]] | None = None,
         limit: float = 900.0,
         conn_id: str | None = None,
         region: str | None = None,
@@ -109,6 +114,7 @@ class ServerlessOperator(BaseOperator):
         self.options = options or {}
         self.traffic = traffic
         self.smoke = smoke
+        self.gate = gate or ()
         self.limit = limit
         self.conn_id = conn_id or DEFAULT_CONNECTIONS.get(target, "")
         self.region = region

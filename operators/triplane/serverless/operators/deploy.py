@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from triplane.core.change import ComponentChange, State
     from triplane.core.store import ArtifactStore
+    from triplane.gates.verdict import Verdict
     from triplane.serverless.deployment import Attempt, Deployment
     from triplane.serverless.target import Desired, How, Target, Waiting
 
@@ -40,11 +41,19 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
     def go_on(
         self, context: Context, event: Any = None, record: dict[str, Any] | None = None
     ) -> dict[str, Any]:
-        """After a wait. Without an artifact store, ``record`` says how far it is."""
+        """After a wait. Without an artifact store, ``record`` says how far it is. A gate's ``event`` is its verdict."""
         self._carried = record
         return self.execute(context)
 
+    def go_on_judged(
+        self, context: Context, event: Any, step: list[Any], record: dict[str, Any] | None = None
+    ) -> dict[str, Any]:
+        """After a gate's verdict on one step of the traffic."""
+        self._judged = (step, event)
+        return self.go_on(context, event, record)
+
     def work(self, context: Context) -> dict[str, Any]:
+        from triplane.serverless import gating
         from triplane.serverless.deployment import Deployment
         from triplane.serverless.target import check_options, how
 
@@ -59,7 +68,8 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
         target = self.connect()
         self.link(context)
         check_options(target, desired)
-        manner = how(target, *self.how())
+        gating.check(self.gate)
+        manner = how(target, *self.how(), self.gate)
         if approved:
             check(approved, desired, manner)
         if record is None or record["artifact"] != desired.artifact or record["config"] != desired.config:
@@ -76,6 +86,7 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
             traffic=traffic,
             smoke=self.question(),
             limit=self.limit,
+            gated=bool(self.gate) and not self._goes_back(),
             log=self.say,
             clock=time.time,
         )
@@ -130,7 +141,7 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
         return self._write(record, attempt)
 
     def _to_the_end(self, context: Context, deployment: Deployment, record: dict[str, Any]) -> Attempt:
-        from triplane.serverless.deployment import Attempt
+        from triplane.serverless.deployment import Attempt, Judging
 
         attempt = Attempt.from_json(record["attempt"])
         patience = time.monotonic() + PATIENCE_SECONDS
@@ -147,10 +158,39 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
             if then != attempt:
                 record = self._write(record, then)
                 attempt = then
-            if waiting is not None:
+            if isinstance(waiting, Judging):
+                attempt = deployment.judged(attempt, self._judge(deployment, attempt, record))
+                record = self._write(record, attempt)
+            elif waiting is not None:
                 carried = None if self._store() else _plain(record)
                 self.pause(_patiently(waiting, attempt), patience, record=carried)
         return attempt
+
+    def _goes_back(self) -> bool:
+        """Whether this is a rollback: that is not judged, else a gate could bring back what was bad."""
+        return bool(self.change_set) and settings.get_change_set(str(self.change_set)).intent == "rollback"
+
+    def _judge(self, deployment: Deployment, attempt: Attempt, record: Mapping[str, Any]) -> Verdict:
+        """The verdict on this step; a worker that defers gets it when it comes back."""
+        from triplane.gates.verdict import Verdict
+        from triplane.gates.watch import watch
+        from triplane.serverless import gating
+
+        step = [attempt.id, attempt.step, attempt.since]
+        if self._judged is not None and self._judged[0] == step:
+            return Verdict.from_json(self._judged[1])
+        checks = gating.checks(self.gate, deployment, attempt)
+        self.say(f"{self.address}: {attempt.version} is judged by {gating.told(checks)}")
+        if not self.deferrable:
+            return watch(checks, begun=attempt.since, before=record["began"], log=self.say)
+        from triplane.gates.triggers import GateTrigger
+
+        trigger = GateTrigger(
+            checks=[check.to_json() for check in checks], begun=attempt.since, before=record["began"]
+        )
+        carried = None if self._store() else _plain(record)
+        self.defer(trigger=trigger, method_name="go_on_judged", kwargs={"step": step, "record": carried})
+        raise AssertionError("deferred")
 
     def _ended(
         self, context: Context, target: Target, attempt: Attempt, record: dict[str, Any]
@@ -185,6 +225,7 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
             self.say(f"{self.address}: what serves now could not be read: {error}")
 
     _carried: dict[str, Any] | None = None
+    _judged: tuple[list[Any], Any] | None = None
 
     def _open_record(self, context: Context) -> dict[str, Any] | None:
         """How far an earlier try of this run is, None if none has begun, or its end was told."""
@@ -222,11 +263,12 @@ def check(approved: ComponentChange, desired: Desired, how: How) -> None:
     from triplane.serverless.target import binds
 
     actual = binds(desired) | how.binds()
-    differing = sorted(name for name, value in actual.items() if approved.binds.get(name) != value)
+    names = actual.keys() | ({"gate"} & approved.binds.keys())
+    differing = sorted(name for name in names if approved.binds.get(name) != actual.get(name))
     if differing:
         raise RefusedError(
             f"{desired.name}: {' and '.join(differing)} not as approved "
-            f"({', '.join(f'{name} {actual[name]}' for name in differing)}); plan again"
+            f"({', '.join(f'{name} {actual.get(name)}' for name in differing)}); plan again"
         )
 
 

@@ -28,6 +28,7 @@ class ServerlessPlanOperator(ServerlessOperator):
         self.intent = intent
 
     def work(self, context: Context) -> dict[str, Any]:
+        from triplane.serverless import gating
         from triplane.serverless.target import check_options, how, plan, plan_to_destroy
 
         target, observed = self.look()
@@ -37,7 +38,8 @@ class ServerlessPlanOperator(ServerlessOperator):
         else:
             desired = self.desired(image=self.image, strict=False)
             check_options(target, desired)
-            change = redacted(plan(self.address, desired, observed, how(target, *self.how())))
+            gating.check(self.gate)
+            change = redacted(plan(self.address, desired, observed, how(target, *self.how(), self.gate)))
             if not change.changed:
                 self.keep(observed, again=False)
         self.log.info("%s: %s (risk %s), %s", self.address, change.action, change.risk, change.summary)

@@ -1,0 +1,40 @@
+"""The gates of a spec, as operators take them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from triplane.factories.values import PerEnvironment, per_environment
+from triplane.spec.model import Platform
+
+CLOUD_OF = {"cloudwatch": "aws", "cloud_monitoring": "gcp", "azure_monitor": "azure"}
+"""Source -> the cloud whose connection it uses where it names none."""
+DEFAULT_CONNECTIONS = {"aws": "aws_default", "gcp": "google_cloud_default", "azure": "azure_default"}
+
+
+def checks(platform: Platform, names: Sequence[str]) -> list[dict[str, Any]]:
+    """The checks that are called ``names``, as they are written."""
+    return [platform.gates[name].plain(name, **_defaults(platform, name)) for name in names]
+
+
+def checks_in(platform: Platform, names: Sequence[str]) -> PerEnvironment:
+    """The same for each environment, its references replaced."""
+    return per_environment(platform, checks(platform, names))
+
+
+def _defaults(platform: Platform, name: str) -> dict[str, Any]:
+    """Whose connection, region and project a query uses, unless it says so itself."""
+    gate = platform.gates[name]
+    cloud = CLOUD_OF.get(gate.kind) or getattr(gate.source, "cloud", None)
+    if cloud is None:
+        return {}
+    used = platform.used_clouds().get(cloud)
+    if used is None:
+        return {"connection": DEFAULT_CONNECTIONS[cloud]}
+    found = {"connection": used.connection}
+    if cloud == "aws":
+        found["region"] = used.region  # type: ignore[union-attr]
+    if gate.kind == "cloud_monitoring":
+        found["project"] = used.project  # type: ignore[union-attr]
+    return found
