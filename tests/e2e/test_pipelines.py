@@ -357,7 +357,7 @@ def test_nothing_is_approved_by_default(
 ) -> None:
     task, given = operator(system, "asks"), context()
     trigger = deferred(task, given)
-    trigger.deadline = time.time() + 1.0
+    trigger.deadline = time.time() + 0.6
     assert event(trigger)["standing"]["reason"] == OVERDUE
     assert f"It waits for approval: {lab.APPROVALS[system]}" in "".join(capsys.readouterr())
     with pytest.raises(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -106,6 +107,8 @@ class PipelinePlanOperator(_Described):
         """Compare with the last good run."""
         with in_airflow(self.system):
             change = self._change()
+        redact = settings.redactor()
+        change = replace(change, lines=tuple(redact(line) for line in change.lines))
         self.log.info("%s: %s, %s", self.address, change.action, change.summary)
         for line in change.lines:
             self.log.info("  %s", line)

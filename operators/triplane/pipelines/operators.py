@@ -65,6 +65,7 @@ class PipelineTask(Applying):
         self.scope = scope
         self.killed = False
         self._waiting: PipelineTrigger | None = None
+        self._service: Pipeline | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Begin, and wait."""
@@ -149,10 +150,12 @@ class PipelineTask(Applying):
         return {"system": self.system, "run": run, "link": self.service().link(run), **plain}
 
     def service(self) -> Pipeline:
-        """The pipeline."""
+        """The pipeline, connected once for each try of the task."""
         from triplane.pipelines.systems import connect
 
-        return connect(self.system, self.options)
+        if self._service is None:
+            self._service = connect(self.system, self.options)
+        return self._service
 
     def tell(self, context: Context, link: str) -> None:
         """Show where the run can be seen, while it runs."""
