@@ -153,9 +153,8 @@ def test_cloud_run(name: str, sandbox: Sandbox) -> None:
         "region": REGION,
         "options": {"port": 8080},
     }
-    rounds = Rounds({**place}, write)
+    rounds = Rounds({**place, "gate": [gate]}, write)
     first = rounds.deploy(None, image=google_lab.push(sandbox, f"{name} 1"))["version"]
-    rounds.options["gate"] = [gate]
     bad = google_lab.push(sandbox, f"{name} 2")
     rounds.goes_back(30.0, "errors: 30, that is 3 x the 10 of the baseline", first, image=bad)
     assert first in rounds.gates[0][0]["baseline"]["filter"]

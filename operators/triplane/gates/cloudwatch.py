@@ -25,25 +25,26 @@ class Source:
 
     def __init__(self, query: Mapping[str, Any]) -> None:
         self._query = query
-        self._client: Any = None
+        self._client = self._connect()
+
+    def _connect(self) -> Any:
+        from triplane.clouds import aws
+
+        return aws.client("cloudwatch", self._query["connection"], self._query.get("region"))
 
     def read(self, at: float) -> Reading:
         """:raises InputError: it is asked for something wrong, or the credentials are not accepted
         :raises TransientError: CloudWatch throttles or fails, also after boto3's own tries
         """
-        for again in (True, False):
-            if self._client is None:
-                from triplane.clouds import aws
+        try:
+            return self._read(at)
+        except _Expired:
+            self._client = self._connect()  # the connection may hold new ones by now
+            return self._read(at)
 
-                self._client = aws.client("cloudwatch", self._query["connection"], self._query.get("region"))
-            try:
-                with errors(str(self._query["connection"])):
-                    return self._alarms() if self._query.get("alarms") else self._metrics(at)
-            except _Expired:
-                self._client = None  # the connection may hold new ones by now
-                if not again:
-                    raise
-        raise AssertionError
+    def _read(self, at: float) -> Reading:
+        with errors(str(self._query["connection"])):
+            return self._alarms() if self._query.get("alarms") else self._metrics(at)
 
     def _metrics(self, at: float) -> Reading:
         query, period = self._query, int(self._query.get("period", 60))

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, Protocol
 
-from triplane.core.errors import InputError, TerminalError, TransientError
+from triplane.core.errors import InputError, TerminalError, TransientError, TriplaneError
 from triplane.gates.check import Check, Reading, Sample, judge
 from triplane.gates.verdict import Verdict, Watch, combine
 
@@ -28,8 +28,15 @@ class Source(Protocol):
 
 
 def source(name: str, query: Mapping[str, Any]) -> Source:
-    """A source of :data:`triplane.gates.check.SOURCES`, ready to be asked ``query``."""
-    made: Source = import_module(f"triplane.gates.{name}").Source(query)
+    """A source of :data:`triplane.gates.check.SOURCES`, ready to be asked ``query``. :raises InputError: it cannot be"""
+    try:
+        made: Source = import_module(f"triplane.gates.{name}").Source(query)
+    except TriplaneError:
+        raise
+    except (
+        Exception
+    ) as error:  # such as a connection that is missing, which Airflow has errors of its own for
+        raise InputError(f"{name} cannot be asked: {error}") from error
     return made
 
 
@@ -59,7 +66,7 @@ class Looker:
             sample = Sample(_now(), None, str(error), self._check.name)
             self._watch.add(sample, time.time())
             return sample, self._watch.verdict("no_data", str(error))
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except Exception as error:  # a gate that breaks would leave a canary as it is: it observed nothing
             sample = Sample(_now(), None, f"an answer that nobody expected: {error!r}", self._check.name)
         return sample, self._watch.add(sample, time.time())
 

@@ -24,12 +24,16 @@ def check(gate: Sequence[Mapping[str, Any]]) -> None:
 
 
 def checks(gate: Sequence[Mapping[str, Any]], deployment: Deployment, attempt: Attempt) -> list[Check]:
-    """The checks of a step: about the versions that share the traffic now, and for at least as long as it waits."""
+    """The checks of a step: about the versions that share the traffic now, and for at least as long as it waits.
+
+    Those that compare are not about a first version: there is nothing to compare it with.
+    """
     before = main_version(attempt.previous.version) if attempt.previous else ""
     known = dict(zip(NAMES, (deployment.desired.name, attempt.version, before), strict=True))
     wait = 0.0 if deployment.last(attempt) else deployment.traffic.wait
     found = [Check.from_json(resolve(each, known.__getitem__)) for each in gate]
-    return [replace(each, lasting=max(each.lasting, wait)) for each in found]
+    asked = [each for each in found if before or each.against == "nothing"]
+    return [replace(each, lasting=max(each.lasting, wait)) for each in asked]
 
 
 def told(checks: Sequence[Check]) -> str:

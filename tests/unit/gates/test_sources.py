@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +14,8 @@ from tests.unit.gates.services import Service, serving, vector
 from triplane.clouds import aws, azure, gcp
 from triplane.core.errors import InputError, TransientError
 from triplane.gates import azure_monitor, cloud_monitoring, cloudwatch, rest
-from triplane.gates.check import Reading
-from triplane.gates.watch import source
+from triplane.gates.check import Check, Reading
+from triplane.gates.watch import Looker, source
 
 AT = 1_800_000_000.0
 
@@ -141,6 +142,34 @@ def test_what_is_asked_again(metrics: Service, answers: Any, error: Any, asked: 
 def test_what_prometheus_tells(metrics: Service, result: Any, values: Any) -> None:
     metrics.answers = [(200, {"status": "success", "data": result})]
     assert source("prometheus", {"query": "up", "url": metrics.url}).read(AT).values == values
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        ("prometheus", {"query": "up", "connection": "no_such"}),
+        ("prometheus", {"query": "up", "connection": "no_such", "url": "http://x", "cloud": "azure"}),
+        ("cloudwatch", {"metrics": {"e": {"namespace": "N", "metric": "M"}}, "connection": "no_such"}),
+        ("cloud_monitoring", {"filter": "f", "connection": "no_such"}),
+        ("azure_monitor", {"resource": "/r", "metric": "m", "connection": "no_such"}),
+    ],
+)
+def test_a_connection_that_is_missing_decides_at_once(name: str, query: Any) -> None:
+    sample, verdict = Looker(Check(source=name, query=query, at_most=1.0), begun=AT).look()
+    assert verdict is not None
+    assert (verdict.state, sample.good) == ("no_data", None)
+    named = (
+        "specify a region" if name == "cloudwatch" else "no_such"
+    )  # Airflow goes on with the worker's own identity
+    assert named in verdict.reason
+
+
+def test_a_source_that_breaks_has_observed_nothing(metrics: Service) -> None:
+    metrics.answers = [(200, {"status": "success", "data": {}})]
+    check = Check(source="prometheus", query={"query": "up", "url": metrics.url}, at_most=1.0)
+    sample, verdict = Looker(check, begun=time.time()).look()
+    assert (sample.good, verdict) == (None, None)
+    assert "nobody expected" in sample.text
 
 
 class Client:

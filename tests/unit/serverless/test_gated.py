@@ -125,6 +125,21 @@ def test_all_at_once_is_judged_too_and_a_first_version_that_is_bad_is_removed(
     assert len(run.cloud.world.traffic) == 1
 
 
+def test_a_first_version_is_not_compared(run: Run, metrics: Service) -> None:
+    metrics.answers = [vector(5)]
+    compared = gate(
+        metrics, against="baseline", baseline={"url": metrics.url, "query": "e{v='${gate.previous}'}"}
+    )
+    gated = Gated(run, metrics, gate=[compared])
+    assert gated.deploy("first")["state"] == "deployed"
+    assert not metrics.asked
+    assert gated.deploy("second")["state"] == "deployed"
+    assert {asked["query"] for _, asked, _ in metrics.asked} == {
+        "errors{name='w',new='2',old='1'}",
+        "e{v='1'}",
+    }
+
+
 def test_a_verdict_on_another_step_is_not_taken(run: Run, metrics: Service) -> None:
     gated = Gated(run, metrics)
     gated.deploy("first")

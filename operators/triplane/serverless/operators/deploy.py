@@ -180,6 +180,8 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
         if self._judged is not None and self._judged[0] == step:
             return Verdict.from_json(self._judged[1])
         checks = gating.checks(self.gate, deployment, attempt)
+        if not checks:
+            return Verdict("pass", "there is nothing to compare a first version with", 0)
         self.say(f"{self.address}: {attempt.version} is judged by {gating.told(checks)}")
         if not self.deferrable:
             return watch(checks, begun=attempt.since, before=record["began"], log=self.say)
