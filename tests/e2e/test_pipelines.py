@@ -29,6 +29,10 @@ from triplane.sandbox.runtime import Sandbox
 pytestmark = pytest.mark.e2e
 ALL = tuple(SYSTEMS)
 ASKING = tuple(lab.APPROVALS)
+SLOW = ("codepipeline", "cloud_deploy", "github_actions")
+"""What is the same code for all systems is tried with these in ``make chaos``."""
+FEW = [pytest.param(name, marks=pytest.mark.campaign) if name in SLOW else name for name in ALL]
+FEW_ASKING = [pytest.param(name, marks=pytest.mark.campaign) if name in SLOW else name for name in ASKING]
 REVISIONS = {"codebuild": "v7", "codepipeline": "version-7", "cloud_deploy": "abc7"}
 CREDENTIALS = {
     "codebuild": ("AIRFLOW_CONN_AWS_DEFAULT", "renew the credentials of the connection"),
@@ -163,7 +167,7 @@ def test_a_failure_is_explained_without_secrets(
     assert not isinstance(retried.value, AirflowFailException)
 
 
-@pytest.mark.parametrize("system", ALL)
+@pytest.mark.parametrize("system", FEW)
 def test_the_time_limit_cancels_the_run(system: str, pipelines: Sandbox) -> None:
     task, given = operator(system, "hangs"), context()
     trigger = deferred(task, given)
@@ -176,7 +180,7 @@ def test_the_time_limit_cancels_the_run(system: str, pipelines: Sandbox) -> None
         task.resume(given, ended)
 
 
-@pytest.mark.parametrize("system", ALL)
+@pytest.mark.parametrize("system", FEW)
 def test_a_person_who_ends_the_task_ends_the_run(system: str, pipelines: Sandbox) -> None:
     task, given = operator(system, "hangs"), context()
     trigger = deferred(task, given)
@@ -237,7 +241,7 @@ def _unavailable(system: str) -> dict[str, Any]:
     return {"code": "ServiceUnavailable"} if lab.PORTS.get(system) == "aws" else {"method": "POST"}
 
 
-@pytest.mark.parametrize("system", ALL)
+@pytest.mark.parametrize("system", FEW)
 def test_throttling_is_waited_for(
     system: str, pipelines: Sandbox, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -341,7 +345,7 @@ def test_an_approval_is_answered_by_a_decision_alone(system: str, pipelines: San
     assert (found["state"], found["run"]) == ("succeeded", asked["run"])
 
 
-@pytest.mark.parametrize("system", ASKING)
+@pytest.mark.parametrize("system", FEW_ASKING)
 def test_a_refusal_ends_the_run(system: str, pipelines: Sandbox) -> None:
     name = lab.APPROVALS[system]
     task, given = operator(system, "asks", until="approval"), context()
@@ -351,7 +355,7 @@ def test_a_refusal_ends_the_run(system: str, pipelines: Sandbox) -> None:
         refusal.resume(later, event(deferred(refusal, later)))
 
 
-@pytest.mark.parametrize("system", ASKING)
+@pytest.mark.parametrize("system", FEW_ASKING)
 def test_nothing_is_approved_by_default(
     system: str, pipelines: Sandbox, capsys: pytest.CaptureFixture[str]
 ) -> None:
