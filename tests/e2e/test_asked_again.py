@@ -6,10 +6,11 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk.exceptions import AirflowFailException
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from tests.e2e.terraform_lab import (
     SLOW,
@@ -117,6 +118,58 @@ def test_what_a_killed_apply_left_to_do_is_asked_about(asking: Lab) -> None:
     assert held.lines[0].startswith("! an earlier try of this apply was cut off")
     assert "first" not in held.summary
     assert asking.kinds()[-3:] == ["failed", "held", "change_set"]
+
+
+def test_an_apply_that_changed_nothing_is_done_again_under_its_approval(asking: Lab, tmp_path: Path) -> None:
+    """Terraform writes the state anew, although it began nothing: its saved plan is stale, and what it does is not."""
+    down = tmp_path / "down"
+    asking.stack("network", FIRST)
+    asking.apply(asking.plan())
+    asking.stack("network", FIRST + LATE.replace("DOWN", str(down)))
+    approved = approve(asking, settings.put_change_set(change_set(asking.plan())))
+    down.touch()
+    with pytest.raises(AirflowException, match="the cloud is down"):
+        ask(asking, "network", approved)
+    assert asking.kinds()[-1] == "failed"
+    down.unlink()
+    questions, xcom = ask(asking, "network", approved)
+    assert (questions, xcom["result"]["state"]) == ([], "deployed")
+
+
+def test_what_is_left_of_an_apply_that_did_a_part_is_no_longer_what_was_approved(
+    asking: Lab, tmp_path: Path
+) -> None:
+    down = tmp_path / "down"
+    asking.stack("network", FIRST)
+    asking.apply(asking.plan())
+    second = 'resource "terraform_data" "second" {}\n' + LATE.replace("DOWN", str(down))
+    second = second.replace("lifecycle {", "depends_on = [terraform_data.second]\n  lifecycle {")
+    asking.stack("network", FIRST + second)
+    approved = approve(asking, settings.put_change_set(change_set(asking.plan())))
+    down.touch()
+    with pytest.raises(AirflowException, match="the cloud is down"):
+        ask(asking, "network", approved)
+    down.unlink()
+    questions, _ = ask(asking, "network", approved)
+    assert len(questions) == 1
+
+
+FIRST = """
+terraform {
+  backend "local" {}
+}
+variable "environment" { default = "x" }
+resource "terraform_data" "first" {}
+"""
+LATE = """resource "terraform_data" "late" {
+  lifecycle {
+    precondition {
+      condition     = timestamp() == var.environment ? true : !fileexists("DOWN")
+      error_message = "the cloud is down"
+    }
+  }
+}
+"""
 
 
 def kill_during_apply(lab: Lab, approved: dict[str, Any]) -> None:

@@ -24,6 +24,8 @@ START_SECONDS = 60.0
 SETTINGS = {
     "listen_addresses": "",
     "max_connections": "200",
+    # The tasks of a scheduler that was killed hold its connections open, and with them its locks.
+    "idle_in_transaction_session_timeout": "30s",
     # What is in it need not survive the machine.
     "fsync": "off",
     "full_page_writes": "off",

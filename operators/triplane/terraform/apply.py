@@ -14,6 +14,9 @@ from triplane.terraform.attempt import APPLIED, HELD, Attempt, begin, decide
 from triplane.terraform.plan import State
 from triplane.terraform.stack import Planned, Stack, check_binds
 
+EFFECTS = ("resource_changes", "output_changes", "action_invocations", "deferred_changes")
+"""What a plan does, in Terraform's JSON of it: with all values, before and after."""
+
 
 @dataclass(frozen=True)
 class Applied:
@@ -48,7 +51,8 @@ def apply(
 
     A deferred change is planned now, with ``make_plan``, and applied if it is no more than was approved. What
     an earlier try left half done is planned anew. A plan that goes beyond the approval is held, unless
-    ``unasked`` says that the policy lets it pass; always, where something may exist that no state knows.
+    ``unasked`` says that the policy lets it pass; always, where something may exist that no state knows. One that does
+    exactly what was approved, on a state that only has another serial, is not beyond it.
     """
     recovery.settle(stack, attempt.address, ledger, store)
     state = stack.terraform.pull()
@@ -63,6 +67,11 @@ def apply(
                 stack, attempt.address, ledger, store, make_plan, destroy=approved.action == "destroy"
             )
             notes = ("! an earlier try of this apply was cut off; this is what is left to do", *left)
+            if not left and planned.changed and _as_approved(stack, approved, planned, store):
+                stack.terraform.say(
+                    f"{attempt.address}: an earlier try has changed nothing; all of it is left to do"
+                )
+                notes = ()
         case "apply" if approved.action != "deferred":
             plan = str(approved.binds["plan"])
             return Applied(
@@ -80,6 +89,14 @@ def apply(
         ledger.append(HELD, attempt.body(plan=kept["plan"]))
         return Held(planned, notes, unsure=bool(left))
     return Applied(_once(stack, planned.path, attempt, ledger, store, kept["plan"]), planned.summary)
+
+
+def _as_approved(stack: Stack, approved: ComponentChange, planned: Planned, store: ArtifactStore) -> bool:
+    if approved.action == "deferred":
+        return False
+    was = stack.terraform.show(stack.fetch(str(approved.binds["plan"]), store))
+    now = stack.terraform.show(planned.path)
+    return all(was.get(part) == now.get(part) for part in EFFECTS)
 
 
 def _beyond(approved: ComponentChange, planned: Planned) -> tuple[str, ...]:

@@ -84,7 +84,8 @@ def record(
         journal = error.events.journal(_journal(before, store), killed=error.killed)
         kept = store.put(json.dumps(journal).encode())
         body = attempt.body(journal=kept, **_rescue(stack, attempt.job().cwd, error.events, store))
-        ledger.append(FAILED if error.events.started else NOT_STARTED, body)
+        began = error.events.started or _moved(stack, attempt)
+        ledger.append(FAILED if began else NOT_STARTED, body)
         if error.killed:
             _free_lock(stack, attempt, ledger)
         attempt.job().forget()
@@ -93,6 +94,15 @@ def record(
     ledger.append(APPLIED, attempt.body(lineage=state.lineage, serial=state.serial))
     attempt.job().forget()
     return state
+
+
+def _moved(stack: Stack, attempt: Attempt) -> bool:
+    """Whether the state is another one than was approved: Terraform may write it although it changed no resource."""
+    try:
+        state = stack.terraform.pull()
+    except ToolError:
+        return True
+    return (state.lineage, state.serial) != (attempt.lineage, attempt.serial)
 
 
 def replan(

@@ -10,7 +10,8 @@ import pytest
 
 from tests.e2e.deployment.conftest import Installation
 from tests.e2e.deployment.small import CLOUDS, PREFIX
-from triplane.core.ledger import Ledger
+from triplane.core.ledger import Entry, Ledger
+from triplane.terraform.attempt import APPLYING
 
 DAG = f"{PREFIX}deploy"
 LIMIT = 240.0
@@ -92,7 +93,9 @@ def test_a_cancelled_parent_lets_its_children_end(installation: Installation, do
     run_id = installation.start_small("lenient")
     _approve(installation, run_id)
     child, apply = (f"{PREFIX}deploy_aws", f"{run_id}.aws.apply"), "infrastructure.main.apply"
-    _until(lambda: _task_state(installation, *child, apply) == "running", "the apply runs")
+    _until(
+        lambda: any(_applies(entry, run_id) for entry in _ledger(installation, "lenient/aws")), "it applies"
+    )
     answer = installation.olga.request("PATCH", f"/dags/{DAG}/dagRuns/{run_id}", json={"state": "failed"})
     assert answer.status_code == 200, answer.text
     installation.alice.wait(*child, timeout=LIMIT)
@@ -106,6 +109,8 @@ def test_a_cancelled_parent_lets_its_children_end(installation: Installation, do
 @pytest.mark.campaign
 def test_two_runs_of_an_environment_go_one_after_the_other(installation: Installation, down: Down) -> None:
     """The older one waits for people; the newer one takes its place and is itself waited for."""
+    installation.small.add("aws", "unhurried", seconds=30)
+    installation.small.commit("What takes longer")
     old = installation.start_small("newest")
     (question,) = installation.alice.wait_for_question(DAG, old, timeout=LIMIT)
     new = installation.start_small("newest")
@@ -151,6 +156,10 @@ def _task_state(installation: Installation, dag_id: str, run_id: str, task_id: s
 def _ledger(installation: Installation, scope: str) -> Any:
     keys = installation.airflow.environ["AIRFLOW__TRIPLANE__SIGNING_KEY"].split(",")
     return Ledger(installation.airflow.home / "triplane", scope, keys).entries()
+
+
+def _applies(entry: Entry, run_id: str) -> bool:
+    return entry.kind == APPLYING and run_id in str(entry.body["run"])
 
 
 def _until(condition: Callable[[], bool], what: str) -> None:
