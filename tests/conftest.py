@@ -20,10 +20,18 @@ TOGETHER = {
     "e2e/deployment": "deployments",
     "e2e/test_images": "images",
     "e2e/test_registries": "images",
+    # They order failures of a cloud, and call off all that are left.
+    "e2e/test_cloud_scheduler": "faults",
+    "e2e/test_event_hubs": "faults",
+    "e2e/test_gate": "faults",
+    "e2e/test_logic_apps": "faults",
+    "e2e/test_markers": "faults",
+    "e2e/test_pipelines": "faults",
+    "e2e/test_pubsub": "faults",
 }
 """Tests that share something besides the sandbox, and so a process: the start of their path -> a name."""
 FIRST = (
-    *("deployments", "images", "e2e/test_charts.py", "e2e/test_locks.py", "e2e/test_kills.py"),
+    *("deployments", "faults", "images", "e2e/test_charts.py", "e2e/test_locks.py", "e2e/test_kills.py"),
     *("e2e/test_lambda.py", "e2e/test_function_life.py", "e2e/test_terraform.py"),
 )
 """The longest ones, so that no process is left alone with them at the end."""
