@@ -272,7 +272,7 @@ def test_an_image_is_run_and_swapped(cloud: Lab, make: Make) -> None:
     second = deployed(make, newer)
     assert second.version == newer.attempt
     assert slots(cloud) == ["app/blue"]
-    attempt = run(make, again(wanted, 3, artifact=ABSENT), second, limit=0.5)
+    attempt = run(make, again(wanted, 3, artifact=ABSENT), second, limit=3.0)
     assert "loads no function" in attempt.failed
     assert make().observe("app") == second
 

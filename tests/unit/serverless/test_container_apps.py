@@ -123,7 +123,7 @@ def test_an_update_that_fails_is_taken_back(
     assert "it answered 500, not 200" in attempt.failed
     assert make().observe("hook") == first
     ill = again(desired, 4, environment={"SANDBOX_STATUS": "500"})
-    assert "Degraded" in run(make, ill, first, limit=0.3).failed
+    assert "Degraded" in run(make, ill, first, limit=3.0).failed
     assert make().observe("hook") == first
 
 
