@@ -33,6 +33,7 @@ TOGETHER = {
 FIRST = (
     *("deployments", "faults", "images", "e2e/test_charts.py", "e2e/test_locks.py", "e2e/test_kills.py"),
     *("e2e/test_lambda.py", "e2e/test_function_life.py", "e2e/test_terraform.py"),
+    "unit/serverless/test_azure_functions.py",
 )
 """The longest ones, so that no process is left alone with them at the end."""
 
