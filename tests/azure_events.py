@@ -11,6 +11,7 @@ import requests
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from tests.event_sources import BreakingApi, Killed, Tasks
+from tests.ordered import MINE, OWNER
 from triplane.sandbox.runtime import Sandbox
 from triplane.serverless.events import targets
 
@@ -64,12 +65,12 @@ class Server:
     """The sandbox's Resource Manager, for faults."""
 
     def __init__(self, sandbox: Sandbox) -> None:
-        self._url = f"http://127.0.0.1:{sandbox.port('azure-arm')}/_sandbox/faults"
+        self._url = f"http://127.0.0.1:{sandbox.port('azure-arm')}{MINE}"
         self._session = requests.Session()
         self._session.trust_env = False
 
     def fault(self, **fault: Any) -> None:
-        self._session.post(self._url, json=fault, timeout=10).raise_for_status()
+        self._session.post(self._url, json={"owner": OWNER, **fault}, timeout=10).raise_for_status()
 
     def calm(self) -> None:
         self._session.delete(self._url, timeout=10).raise_for_status()
@@ -133,7 +134,7 @@ def failing_everywhere(
         options = both[(number + 1) % 2]
         change = tasks.plan(**options)
         tasks.run_id = f"{status} {number}"
-        server.fault(path=path, status=status, skip=number, **FAULTS[status])
+        server.fault(path=path, status=status, after=number, **FAULTS[status])
         said = ""
         try:
             seen.add(tasks.apply(change, **options)["state"])

@@ -20,18 +20,13 @@ TOGETHER = {
     "e2e/deployment": "deployments",
     "e2e/test_images": "images",
     "e2e/test_registries": "images",
-    # They order failures of a cloud, and call off all that are left.
-    "e2e/test_cloud_scheduler": "faults",
-    "e2e/test_event_hubs": "faults",
-    "e2e/test_gate": "faults",
-    "e2e/test_logic_apps": "faults",
-    "e2e/test_markers": "faults",
-    "e2e/test_pipelines": "faults",
-    "e2e/test_pubsub": "faults",
+    # They order failures of the clouds' monitoring as a whole.
+    "e2e/test_gate": "gates",
+    "e2e/test_markers": "gates",
 }
 """Tests that share something besides the sandbox, and so a process: the start of their path -> a name."""
 FIRST = (
-    *("deployments", "faults", "images", "e2e/test_charts.py", "e2e/test_locks.py", "e2e/test_kills.py"),
+    *("deployments", "gates", "images", "e2e/test_charts.py", "e2e/test_locks.py", "e2e/test_kills.py"),
     *("e2e/test_lambda.py", "e2e/test_function_life.py", "e2e/test_terraform.py"),
     "unit/serverless/test_azure_functions.py",
 )

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+from tests.ordered import MINE, OWNER
 from triplane.sandbox.runtime import Sandbox
 from triplane.serverless.deployment import Attempt, Deployment
 from triplane.serverless.target import Desired, Target
@@ -69,7 +70,12 @@ def desired(name: str, artifact: str, **changes: Any) -> Desired:
 def fault(sandbox: Sandbox, **values: Any) -> None:
     """Order a failure of the sandbox's Google Cloud."""
     url = f"http://127.0.0.1:{sandbox.port('gcp-rest')}/_sandbox/faults"
-    send("POST", url, json.dumps(values).encode(), "application/json")
+    send("POST", url, json.dumps({"owner": OWNER, **values}).encode(), "application/json")
+
+
+def calm(sandbox: Sandbox) -> None:
+    """Call off what :func:`fault` has ordered."""
+    send("DELETE", f"http://127.0.0.1:{sandbox.port('gcp-rest')}{MINE}")
 
 
 def run(connect: Callable[[], Target], wanted: Desired, **changes: Any) -> Attempt:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.ordered import MINE, OWNER
 from triplane.clouds import aws, gcp
 from triplane.sandbox.forges.devops import PIPELINES
 from triplane.sandbox.runtime import Sandbox
@@ -123,8 +124,8 @@ def no_faults(sandbox: Sandbox) -> None:
 
 
 def _sandbox(sandbox: Sandbox, system: str, verb: str, body: Mapping[str, Any] | None) -> None:
-    url = f"http://127.0.0.1:{sandbox.port(PORTS.get(system, 'forges'))}/_sandbox/faults"
-    request = urllib.request.Request(url, json.dumps(body or {}).encode(), method=verb)
+    url = f"http://127.0.0.1:{sandbox.port(PORTS.get(system, 'forges'))}{MINE}"
+    request = urllib.request.Request(url, json.dumps({"owner": OWNER, **(body or {})}).encode(), method=verb)
     request.add_header("Content-Type", "application/json")
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10):
         pass

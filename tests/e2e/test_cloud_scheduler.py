@@ -13,7 +13,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from tests import event_sources
 from tests.e2e.google_events import PLACE, Recorder, api, recorder, until
-from tests.e2e.google_lab import PARENT, PROJECT, REGION, fault, send
+from tests.e2e.google_lab import PARENT, PROJECT, REGION, calm, fault
 from triplane.sandbox.gcp.part import EMAIL
 from triplane.sandbox.runtime import Sandbox
 from triplane.serverless import rest
@@ -41,12 +41,8 @@ def tasks(
         "path": "/nightly", "payload": {"kind": "report"},
     }  # fmt: skip
     yield event_sources.Tasks("cloud_scheduler", name, options, PLACE)
-    clear(sandbox)
+    calm(sandbox)
     api("cloudscheduler").call("DELETE", f"v1/{PARENT}/jobs/{name}", missing_ok=True)
-
-
-def clear(sandbox: Sandbox) -> None:
-    send("DELETE", f"http://127.0.0.1:{sandbox.port('gcp-rest')}/_sandbox/faults")
 
 
 def job(tasks: event_sources.Tasks) -> dict[str, Any] | None:
@@ -182,7 +178,7 @@ def test_what_lasts_ends_the_try(
         act()
     assert isinstance(raised.value, AirflowFailException) != retried
     assert retried or "credentials" in str(raised.value)
-    clear(sandbox)
+    calm(sandbox)
     if verb == "DELETE":
         assert act()["state"] == "destroyed"
     else:

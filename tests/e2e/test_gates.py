@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.e2e.monitoring_lab import QUICK, cloudwatch, direct, watched
+from tests.ordered import MINE, OWNER
 from triplane.core.errors import InputError
 from triplane.gates.watch import source
 from triplane.sandbox.azure.part import GROUP, LOCATION, SUBSCRIPTION
@@ -262,17 +263,23 @@ def test_what_is_throttled_is_asked_again(port: str, path: str, name: str, sandb
     write(sandbox, check, 1.0)
     try:
         direct(
-            sandbox, port, "/_sandbox/faults", {"path": path, "status": 429, "message": "slower", "times": 2}
+            sandbox,
+            port,
+            MINE,
+            {"owner": OWNER, "path": path, "status": 429, "message": "slower", "times": 2},
         )
         assert watched({**check, "patience": 20.0})["state"] == "pass", "repeated at once"
         direct(
-            sandbox, port, "/_sandbox/faults", {"path": path, "status": 429, "message": "slower", "times": 99}
+            sandbox,
+            port,
+            MINE,
+            {"owner": OWNER, "path": path, "status": 429, "message": "slower", "times": 99},
         )
         found = watched({**check, "patience": 0.1, "lasting": 0.2})
         assert found["state"] == "no_data"
         assert "429" in found["reason"]
     finally:
-        direct(sandbox, port, "/_sandbox/faults", None, "DELETE")
+        direct(sandbox, port, MINE, None, "DELETE")
 
 
 @pytest.mark.parametrize("cloud", CHECKS)
@@ -285,12 +292,12 @@ def test_credentials_that_are_not_accepted_pass_nothing(
     else:
         port, path = {"gcp": ("gcp-rest", "timeSeries"), "azure": ("azure-arm", "insights/metrics")}[cloud]
         body = {"path": path, "status": 401, "message": "the token has ended", "times": 9}
-        direct(sandbox, port, "/_sandbox/faults", body)
+        direct(sandbox, port, MINE, {"owner": OWNER, **body})
     try:
         found = watched({**check, "patience": 5.0, "lasting": 5.0})
     finally:
         if cloud != "aws":
-            direct(sandbox, port, "/_sandbox/faults", None, "DELETE")
+            direct(sandbox, port, MINE, None, "DELETE")
     assert (found["state"], found["observed"]) == ("no_data", 1)
     assert "are not accepted: renew them" in found["reason"]
 
@@ -304,7 +311,7 @@ def test_a_token_that_ended_is_renewed(name: str, sandbox: Sandbox) -> None:
         "code": "ExpiredAuthenticationToken",
         "message": "ended",
     }
-    direct(sandbox, "azure-arm", "/_sandbox/faults", body)
+    direct(sandbox, "azure-arm", MINE, {"owner": OWNER, **body})
     assert watched(check)["state"] == "pass"
 
 

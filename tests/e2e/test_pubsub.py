@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from tests import event_sources
 from tests.e2e.google_events import PLACE, Recorder, api, recorder, until
-from tests.e2e.google_lab import PROJECT, REGION, fault, send
+from tests.e2e.google_lab import PROJECT, REGION, calm, fault
 from triplane.sandbox.gcp.part import EMAIL
 from triplane.sandbox.runtime import Sandbox
 from triplane.serverless.events import targets
@@ -245,7 +245,7 @@ def test_what_lasts_ends_the_try(
         act()
     assert isinstance(raised.value, AirflowFailException) != retried
     assert retried or "credentials" in str(raised.value)
-    clear(sandbox)
+    calm(sandbox)
     if verb == "DELETE":
         assert act()["state"] == "destroyed"
     else:
@@ -255,8 +255,4 @@ def test_what_lasts_ends_the_try(
 @pytest.fixture(autouse=True)
 def no_fault(sandbox: Sandbox) -> Iterator[None]:
     yield
-    clear(sandbox)
-
-
-def clear(sandbox: Sandbox) -> None:
-    send("DELETE", f"http://127.0.0.1:{sandbox.port('gcp-rest')}/_sandbox/faults")
+    calm(sandbox)

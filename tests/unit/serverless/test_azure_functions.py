@@ -347,7 +347,7 @@ def test_every_call_may_fail_once(
         wanted = other(desired, 10 + number, (ONE, TWO)[number % 2])
         previous = make().observe("app")
         cloud.asked()
-        cloud.fault(path=EVERYTHING, skip=number, **fault)
+        cloud.fault(path=EVERYTHING, after=number, **fault)
         attempt = run(make, wanted, previous)
         cloud.calm()
         assert not attempt.failed, attempt.failed

@@ -244,7 +244,7 @@ def test_every_call_may_fail_once(
     for number in range(len(calls)):
         wanted = again(desired, 10 + number, artifact=(GOOD, BETTER)[number % 2], config=f"sha256:{number}")
         before, previous = set(revisions(cloud)), make().observe("hook")
-        cloud.fault(path="/containerApps/", skip=number, **fault)
+        cloud.fault(path="/containerApps/", after=number, **fault)
         attempt = run(make, wanted, previous)
         cloud.calm()
         assert not attempt.failed, (calls[number], attempt.failed)

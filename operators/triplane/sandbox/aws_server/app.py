@@ -11,7 +11,8 @@ from typing import Any
 from urllib.parse import parse_qs, quote
 
 from triplane.sandbox.aws_server import accounts, contract, signature
-from triplane.sandbox.aws_server.faults import Fault, Faults
+from triplane.sandbox.aws_server.faults import Fault
+from triplane.sandbox.faults import Faults
 
 Environ = dict[str, Any]
 StartResponse = Callable[..., Any]
@@ -27,7 +28,7 @@ class Application:
         self._emulator = emulator
         self._keys = keys
         self._tokens = tokens
-        self._faults = Faults()
+        self._faults = Faults[Fault]()
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         if environ["PATH_INFO"].startswith("/_sandbox/") and environ["HTTP_HOST"].startswith("127.0.0.1"):
@@ -36,7 +37,8 @@ class Application:
         refusal = self._check(environ, request)
         if refusal is not None:
             return _answer(start_response, *refusal.response())
-        fault = self._faults.take(request.headers.get("x-amz-target", request.path))
+        action = request.headers.get("x-amz-target", request.path)
+        fault = self._faults.take(lambda each: each.concerns(action))
         if fault is None:
             result: Iterable[bytes] = self._emulator(environ, start_response)
             return result
@@ -83,7 +85,7 @@ class Application:
         if path == "tokeninfo":
             return _reply(self._tokens.valid(query.get("access_token", "")), HTTPStatus.UNAUTHORIZED)
         if path == "faults":
-            return self._order(environ)
+            return self._order(environ, query)
         if path == "eks":
             return _json(HTTPStatus.OK, {"clusters": accounts.eks_clusters()})
         kind, _, repository = path.partition("/")
@@ -95,10 +97,10 @@ class Application:
             accounts.record_image(query["region"], repository, query["tag"], body, environ["CONTENT_TYPE"])
         return _reply(exists, HTTPStatus.NOT_FOUND)
 
-    def _order(self, environ: Environ) -> tuple[int, dict[str, str], bytes]:
+    def _order(self, environ: Environ, query: dict[str, str]) -> tuple[int, dict[str, str], bytes]:
         """A fault to come, or none any more."""
         if environ["REQUEST_METHOD"] == "DELETE":
-            self._faults.clear()
+            self._faults.clear(query.get("owner", ""))
         else:
             body = environ["wsgi.input"].read(int(environ["CONTENT_LENGTH"]))
             self._faults.add(Fault(**json.loads(body)))

@@ -17,7 +17,7 @@ import jwt
 from aiohttp import web
 from yarl import URL
 
-from triplane.sandbox import builds
+from triplane.sandbox import builds, faults
 from triplane.sandbox.azure import logic
 from triplane.sandbox.azure.apps import Apps
 from triplane.sandbox.azure.arm import ResourceManager
@@ -145,12 +145,8 @@ class Server:
         if request.path == "/_sandbox/asked":
             asked, self._asked = list(self._asked), deque(maxlen=MAX_ASKED)
             return web.json_response(asked)
-        if request.path == "/_sandbox/faults" and request.method == "POST":
-            self._faults.add(Fault(**await request.json()))
-            return web.Response(status=204)
-        if request.path == "/_sandbox/faults" and request.method == "DELETE":
-            self._faults.clear()
-            return web.Response(status=204)
+        if request.path == faults.PATH:
+            return await faults.order(request, self._faults, Fault)
         return web.Response(status=404)
 
 

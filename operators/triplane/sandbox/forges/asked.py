@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from triplane.sandbox.faults import Ordered
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -35,8 +37,8 @@ class Answer:
 
 
 @dataclass(kw_only=True)
-class Fault:
-    """The next ``times`` requests whose host and path match ``path`` (a regular expression) get this answer.
+class Fault(Ordered):
+    """Requests whose host and path match ``path`` (a regular expression) get this answer.
 
     ``done``: the request does its work, and only its answer is another.
     """
@@ -46,34 +48,13 @@ class Fault:
     status: int = 503
     message: str = "unavailable"
     headers: dict[str, str] = field(default_factory=dict)
-    times: int = 1
     done: bool = False
+
+    def concerns(self, method: str, place: str) -> bool:
+        return self.method in ("", method) and bool(re.search(self.path, place))
 
     def answer(self) -> Answer:
         return Answer(self.status, {"message": self.message}, self.headers)
-
-
-class Faults:
-    """The faults that are still to happen, oldest first."""
-
-    def __init__(self) -> None:
-        self._faults: list[Fault] = []
-
-    def add(self, fault: Fault) -> None:
-        self._faults.append(fault)
-
-    def clear(self) -> None:
-        self._faults.clear()
-
-    def take(self, method: str, place: str) -> Fault | None:
-        """What happens to a request."""
-        for fault in self._faults:
-            if fault.method in ("", method) and re.search(fault.path, place):
-                fault.times -= 1
-                if fault.times <= 0:
-                    self._faults.remove(fault)
-                return fault
-        return None
 
 
 def stamp(moment: float) -> str:

@@ -17,7 +17,8 @@ from typing import Any
 
 from aiohttp import web
 
-from triplane.sandbox.forges.asked import Answer, Asked, Fault, Faults
+from triplane.sandbox import faults
+from triplane.sandbox.forges.asked import Answer, Asked, Fault
 from triplane.sandbox.forges.devops import DevOps
 from triplane.sandbox.forges.github import LOGS_HOST, GitHub
 from triplane.sandbox.forges.gitlab import GitLab
@@ -36,7 +37,7 @@ class Server:
                 settings["devops"], lambda token: _audience(settings["azure"], token)
             ).answer,
         }
-        self._faults = Faults()
+        self._faults = faults.Faults[Fault]()
         self._asked: list[str] = []
 
     async def handle(self, request: web.Request) -> web.Response:
@@ -46,7 +47,7 @@ class Server:
         path = request.raw_path.partition("?")[0]
         asked = Asked(request.method, path, request.query, request.headers, await request.read())
         self._asked.append(f"{request.method} {host}{path}")
-        fault = self._faults.take(request.method, host + path)
+        fault = self._faults.take(lambda each: each.concerns(request.method, host + path))
         if fault and not fault.done:
             return _response(fault.answer())
         try:
@@ -62,12 +63,8 @@ class Server:
         if request.path == "/_sandbox/asked":
             asked, self._asked = self._asked, []
             return web.json_response(asked)
-        if request.path == "/_sandbox/faults" and request.method == "POST":
-            self._faults.add(Fault(**await request.json()))
-            return web.Response(status=204)
-        if request.path == "/_sandbox/faults" and request.method == "DELETE":
-            self._faults.clear()
-            return web.Response(status=204)
+        if request.path == faults.PATH:
+            return await faults.order(request, self._faults, Fault)
         return web.Response(status=404)
 
 

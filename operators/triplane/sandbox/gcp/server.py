@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import ClientSession, ClientTimeout, web
 
-from triplane.sandbox import builds
+from triplane.sandbox import builds, faults
 from triplane.sandbox.gcp import grpc_front
 from triplane.sandbox.gcp.cloudbuild import CloudBuilds
 from triplane.sandbox.gcp.contract import Contract, api_of
@@ -87,12 +87,8 @@ class Server:
         """What only the rest of the sandbox asks, past the gateway."""
         if request.path == "/_sandbox/ready":
             return web.json_response({})
-        if (request.method, request.path) == ("POST", "/_sandbox/faults"):
-            self._core.faults.add(Fault(**await request.json()))
-            return web.json_response({})
-        if (request.method, request.path) == ("DELETE", "/_sandbox/faults"):
-            self._core.faults.clear()
-            return web.json_response({})
+        if request.path == faults.PATH:
+            return await faults.order(request, self._core.faults, Fault)
         if (request.method, request.path) == ("POST", "/_sandbox/series"):
             self._core.monitoring.write(await request.json())
             return web.json_response({})

@@ -215,7 +215,7 @@ def test_a_revision_suffix_is_used_once(azure: Any) -> None:
 def test_a_request_whose_answer_is_lost_was_carried_out(azure: Any) -> None:
     async def scenario(az: Any) -> None:
         await begin(az)
-        fault = {"path": "sites/two$", "method": "PUT", "status": 500, "lost": True, "skip": 0}
+        fault = {"path": "sites/two$", "method": "PUT", "status": 500, "lost": True, "after": 0}
         await az.call("POST", "127.0.0.1", "/_sandbox/faults", json=fault)
         assert (await az.arm("PUT", f"{SITES}/two", SITE))[0] == 500
         assert (await az.arm("GET", f"{SITES}/two"))[0] == 200
