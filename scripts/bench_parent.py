@@ -24,7 +24,7 @@ sys.path.insert(0, str(ROOT / "examples" / "demo"))
 
 from platform_copy import PlatformCopy  # noqa: E402
 
-from triplane.clouds import registry_login, terraform_credentials  # noqa: E402
+from triplane.clouds import DEFAULT_CONNECTIONS, registry_login, terraform_credentials  # noqa: E402
 from triplane.sandbox.airflow import LocalAirflow  # noqa: E402
 from triplane.sandbox.machines.part import machines  # noqa: E402
 from triplane.sandbox.runtime import Sandbox  # noqa: E402
@@ -34,7 +34,6 @@ ENVIRONMENT = "staging"
 PLATFORM = "streaming-platform"
 DAG_IDS = ("deploy", "deploy_aws", "deploy_gcp", "deploy_azure")
 SECRETS = {"streaming_database_password": "bench-Passw0rd", "streaming_webhook_token": "bench-t0ken"}
-CONNECTIONS = {"aws": "aws_default", "gcp": "google_cloud_default", "azure": "azure_default"}
 ROUNDS = 3
 READS = {
     "aws": """
@@ -159,7 +158,7 @@ class Script:
         for cloud, part in self._spec["clouds"].items():
             host = part["registry"].partition("/")[0]
             user, self._environ[f"PASSWORD_{cloud}"] = registry_login(
-                cloud, CONNECTIONS[cloud], part["registry"]
+                cloud, DEFAULT_CONNECTIONS[cloud], part["registry"]
             )
             yield f"printenv PASSWORD_{cloud} | skopeo login {logins} -u {shlex.quote(user)} --password-stdin {host}"
         storage = f"--root {self._work}/containers --runroot {self._work}/run --storage-driver vfs"
@@ -169,7 +168,7 @@ class Script:
                 yield f"skopeo list-tags {logins} docker://{part['registry']}/{PLATFORM}/{name}"
 
     def _stacks(self, cloud: str, part: Mapping[str, Any]) -> Iterator[str]:
-        self._environ |= terraform_credentials(cloud, CONNECTIONS[cloud]).env
+        self._environ |= terraform_credentials(cloud, DEFAULT_CONNECTIONS[cloud]).env
         self._environ |= {
             "TF_VAR_environment": ENVIRONMENT,
             "TF_VAR_size": "small",

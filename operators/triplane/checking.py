@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
@@ -34,8 +34,20 @@ class Seen(NamedTuple):
     images: Sequence[dict[str, Any]] = ()
 
 
+class Checked(Protocol):
+    """What a component is known by: an operator that deploys it has it, or a value that stands for it."""
+
+    @property
+    def address(self) -> str:
+        """``<cloud>/<kind>/<name>``."""
+
+    @property
+    def scope(self) -> str:
+        """``<environment>/<cloud>``."""
+
+
 class Component:
-    """One component of a batch; ``operator`` is one of those that deploy it, and has its ``address`` and ``scope``.
+    """One component of a batch; ``operator`` is one of those that deploy it, or what stands for one.
 
     ``was_deployed``: a rollout has made it, and none has destroyed it.
     """
@@ -46,7 +58,7 @@ class Component:
     def __init__(self, task_id: str, arguments: dict[str, Any]) -> None:
         self.operator = self.deployed_by(task_id, arguments)
 
-    def deployed_by(self, task_id: str, arguments: dict[str, Any]) -> BaseOperator:
+    def deployed_by(self, task_id: str, arguments: dict[str, Any]) -> Checked:
         """The operator, from one entry of ``components``."""
         raise NotImplementedError
 

@@ -19,6 +19,8 @@ CLOUDS = {
     "gcp": "triplane.clouds.gcp",
     "azure": "triplane.clouds.azure",
 }
+DEFAULT_CONNECTIONS = {"aws": "aws_default", "gcp": "google_cloud_default", "azure": "azure_default"}
+"""Cloud -> the connection that Airflow's own hooks use where none is named."""
 
 
 @dataclass(frozen=True)

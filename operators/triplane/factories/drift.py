@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 from airflow.sdk import DAG, TaskGroup
 
@@ -86,17 +86,10 @@ def _scheduled(build: Build, environment: str, schedule: str) -> None:
 
 def _tasks(build: Build) -> None:
     frozen = freeze_task(build)
-    found = []
+    found: list[Checking] = []
     for cloud in build.platform.used_clouds():
         with TaskGroup(cloud):
-            found += [*_stacks(build, cloud, frozen), *_cluster(build, cloud, frozen)]
-            found += [
-                *_machines(build, cloud, frozen),
-                *_functions(build, cloud, frozen),
-                *_event_sources(build, cloud),
-                *_pipelines(build, cloud),
-                *_secrets(build, cloud),
-            ]
+            found += _checks(build, cloud, frozen)
     checks = {task.task_id: addresses for task, addresses in found}
     report = DriftReportOperator(
         task_id="report",
@@ -133,103 +126,77 @@ def _images(build: Build) -> dict[str, list[str]]:
 
 Checking = tuple[Any, list[str]]
 """A task, and the addresses that it answers for."""
+Options = Callable[[Build, str, str], dict[str, Any]]
 
 
-def _stacks(build: Build, cloud: str, frozen: Any) -> Iterator[Checking]:
-    part = build.platform.cloud(cloud)
-    stacks = [
-        {
-            "address": f"{cloud}/stack/{name}",
-            "source": frozen.output["source"],
-            "ignore": [rule.plain() for rule in part.stacks[name].drift.ignore],
-            **stack_options(build, cloud, name),
-        }
-        for name in build.platform.stack_order(cloud)
-    ]
-    if stacks:
-        task = TerraformDriftBatchOperator(task_id="stacks", stacks=stacks, **retries())
-        yield task, [str(stack["address"]) for stack in stacks]
+def _checks(build: Build, cloud: str, frozen: Any) -> Iterator[Checking]:
+    """One task for each sort of components that the cloud has."""
+    part, each = build.platform.cloud(cloud), _Components(build, cloud, frozen)
+    stacks = {name: part.stacks[name] for name in build.platform.stack_order(cloud)}
+    functions = each.of_source("function", part.functions, function_options)
+    found: tuple[tuple[Any, str, str, list[dict[str, Any]]], ...] = (
+        (TerraformDriftBatchOperator, "stacks", "stacks", each.of_source("stack", stacks, stack_options)),
+        (KubernetesDriftBatchOperator, "cluster", "components", each.in_cluster()),
+        (
+            AnsibleDriftBatchOperator,
+            "machines",
+            "components",
+            each.of_source("machines", part.machines, machine_options),
+        ),
+        (ServerlessDriftBatchOperator, "functions", "functions", functions),
+        (EventSourceDriftBatchOperator, "event_sources", "components", each.event_sources()),
+        (PipelineDriftBatchOperator, "pipelines", "components", pipeline_components(build, cloud)),
+        (SecretDriftBatchOperator, "secrets", "components", secret_components(build, cloud)),
+    )
+    for operator, task_id, argument, components in found:
+        if components:
+            task = operator(task_id=task_id, **{argument: components}, **retries())
+            yield task, [str(component["address"]) for component in components]
 
 
-def _cluster(build: Build, cloud: str, frozen: Any) -> Iterator[Checking]:
-    part = build.platform.cloud(cloud)
-    found: list[dict[str, Any]] = [
-        {
-            "address": f"{cloud}/manifests/{name}",
-            "source": frozen.output["source"],
-            "ignore": [rule.plain() for rule in body.drift.ignore],
-            **manifest_options(build, cloud, name),
-        }
-        for name, body in part.manifests.items()
-    ]
-    found += [
-        {
-            "address": f"{cloud}/chart/{name}",
-            "release": name,
-            "namespace": chart.namespace,
-            "scope": f"{ENVIRONMENT}/{cloud}",
-            "ignore": [rule.plain() for rule in chart.drift.ignore],
-            **cluster_options(build, cloud),
-        }
-        for name, chart in part.charts.items()
-    ]
-    if found:
-        task = KubernetesDriftBatchOperator(task_id="cluster", components=found, **retries())
-        yield task, [str(component["address"]) for component in found]
+class _Components(NamedTuple):
+    """The components of a cloud, as the checks take them."""
 
+    build: Build
+    cloud: str
+    frozen: Any
 
-def _machines(build: Build, cloud: str, frozen: Any) -> Iterator[Checking]:
-    found = [
-        {
-            "address": f"{cloud}/machines/{name}",
-            "source": frozen.output["source"],
-            "ignore": [rule.plain() for rule in body.drift.ignore],
-            **machine_options(build, cloud, name),
-        }
-        for name, body in build.platform.cloud(cloud).machines.items()
-    ]
-    if found:
-        task = AnsibleDriftBatchOperator(task_id="machines", components=found, **retries())
-        yield task, [str(component["address"]) for component in found]
+    def of_source(self, kind: str, bodies: Mapping[str, Any], options: Options) -> list[dict[str, Any]]:
+        """Those whose source is compared too."""
+        return [
+            {
+                "address": f"{self.cloud}/{kind}/{name}",
+                "source": self.frozen.output["source"],
+                "ignore": [rule.plain() for rule in body.drift.ignore],
+                **options(self.build, self.cloud, name),
+            }
+            for name, body in bodies.items()
+        ]
 
+    def in_cluster(self) -> list[dict[str, Any]]:
+        """Manifests, and releases, which Helm knows without their source."""
+        part = self.build.platform.cloud(self.cloud)
+        releases = [
+            {
+                "address": f"{self.cloud}/chart/{name}",
+                "release": name,
+                "namespace": chart.namespace,
+                "scope": f"{ENVIRONMENT}/{self.cloud}",
+                "ignore": [rule.plain() for rule in chart.drift.ignore],
+                **cluster_options(self.build, self.cloud),
+            }
+            for name, chart in part.charts.items()
+        ]
+        return [*self.of_source("manifests", part.manifests, manifest_options), *releases]
 
-def _functions(build: Build, cloud: str, frozen: Any) -> Iterator[Checking]:
-    found = [
-        {
-            "address": f"{cloud}/function/{name}",
-            "source": frozen.output["source"],
-            "ignore": [rule.plain() for rule in function.drift.ignore],
-            **function_options(build, cloud, name),
-        }
-        for name, function in build.platform.cloud(cloud).functions.items()
-    ]
-    if found:
-        task = ServerlessDriftBatchOperator(task_id="functions", functions=found, **retries())
-        yield task, [str(function["address"]) for function in found]
-
-
-def _event_sources(build: Build, cloud: str) -> Iterator[Checking]:
-    found = [
-        {
-            "address": f"{cloud}/{kind}/{name}",
-            "ignore": [rule.plain() for rule in spec.drift.ignore],
-            **event_options(build, cloud, kind, name),
-        }
-        for kind in KINDS
-        for name, spec in event_specs(build, cloud, kind).items()
-    ]
-    if found:
-        task = EventSourceDriftBatchOperator(task_id="event_sources", components=found, **retries())
-        yield task, [str(source["address"]) for source in found]
-
-
-def _pipelines(build: Build, cloud: str) -> Iterator[Checking]:
-    if found := pipeline_components(build, cloud):
-        task = PipelineDriftBatchOperator(task_id="pipelines", components=found, **retries())
-        yield task, [str(pipeline["address"]) for pipeline in found]
-
-
-def _secrets(build: Build, cloud: str) -> Iterator[Checking]:
-    if found := secret_components(build, cloud):
-        task = SecretDriftBatchOperator(task_id="secrets", components=found, **retries())
-        yield task, [str(secret["address"]) for secret in found]
+    def event_sources(self) -> list[dict[str, Any]]:
+        """Streams and schedules."""
+        return [
+            {
+                "address": f"{self.cloud}/{kind}/{name}",
+                "ignore": [rule.plain() for rule in spec.drift.ignore],
+                **event_options(self.build, self.cloud, kind, name),
+            }
+            for kind in KINDS
+            for name, spec in event_specs(self.build, self.cloud, kind).items()
+        ]

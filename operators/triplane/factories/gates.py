@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from triplane.clouds import DEFAULT_CONNECTIONS
 from triplane.factories.values import PerEnvironment, per_environment
 from triplane.spec.model import Platform
 
 CLOUD_OF = {"cloudwatch": "aws", "cloud_monitoring": "gcp", "azure_monitor": "azure"}
 """Source -> the cloud whose connection it uses where it names none."""
-DEFAULT_CONNECTIONS = {"aws": "aws_default", "gcp": "google_cloud_default", "azure": "azure_default"}
 
 
 def checks(platform: Platform, names: Sequence[str]) -> list[dict[str, Any]]:

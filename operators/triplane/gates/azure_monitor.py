@@ -7,12 +7,12 @@ Query: ``{"connection", "resource": full id, "metric", "aggregation": "Average",
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from triplane.core.errors import InputError
 from triplane.gates.check import Reading
-from triplane.gates.rest import ask
+from triplane.gates.rest import ask, stamp
 
 METRICS_VERSION = "2023-10-01"
 RULES_VERSION = "2018-03-01"
@@ -80,7 +80,7 @@ def metrics_query(query: Mapping[str, Any], at: float) -> dict[str, str]:
         "api-version": METRICS_VERSION,
         "metricnames": query["metric"],
         "aggregation": query.get("aggregation", "Average"),
-        "timespan": f"{_stamp(start)}/{_stamp(at)}",
+        "timespan": f"{stamp(start)}/{stamp(at)}",
         "interval": f"PT{int(query.get('interval', 60)) // 60}M",
         "metricnamespace": query.get("namespace"),
         "$filter": query.get("filter"),
@@ -106,7 +106,3 @@ def parse(answer: Mapping[str, Any], query: Mapping[str, Any]) -> Reading:
     return Reading(
         values=tuple(value for _, value in newest), ends=tuple(moment + grain for moment, _ in newest)
     )
-
-
-def _stamp(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

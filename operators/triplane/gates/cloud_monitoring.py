@@ -10,13 +10,13 @@ Query: ``{"connection", "project"}`` and one of
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from triplane.core.errors import InputError
 from triplane.gates import prometheus
 from triplane.gates.check import Reading
-from triplane.gates.rest import ask
+from triplane.gates.rest import ask, stamp
 
 API = "https://monitoring.googleapis.com"
 
@@ -71,8 +71,8 @@ def series_query(query: Mapping[str, Any], at: float) -> list[tuple[str, str]]:
     start = at - float(query.get("window", 300))
     found = [
         ("filter", query["filter"]),
-        ("interval.startTime", _stamp(start)),
-        ("interval.endTime", _stamp(at)),
+        ("interval.startTime", stamp(start)),
+        ("interval.endTime", stamp(at)),
         ("aggregation.alignmentPeriod", f"{int(query.get('alignment', 60))}s"),
         ("aggregation.perSeriesAligner", query.get("aligner", "ALIGN_MEAN")),
         ("view", "FULL"),
@@ -100,7 +100,3 @@ def _number(value: Mapping[str, Any]) -> float:
     if "distributionValue" in value:
         return float(value["distributionValue"].get("mean", 0.0))
     raise InputError(f"a value of type {', '.join(value)} cannot be compared; align or reduce it to a number")
-
-
-def _stamp(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

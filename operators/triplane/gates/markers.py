@@ -15,7 +15,7 @@ from typing import Any
 
 from triplane.core.errors import InputError
 from triplane.gates import cloudwatch, prometheus
-from triplane.gates.rest import ask
+from triplane.gates.rest import ask, stamp
 
 NAMESPACE = "Triplane"
 METRIC = "Rollout"
@@ -79,7 +79,7 @@ def _cloudwatch(place: Mapping[str, Any], marker: Marker) -> None:
 def _cloud_monitoring(place: Mapping[str, Any], marker: Marker) -> None:
     from triplane.clouds import gcp
 
-    end = datetime.fromtimestamp(marker.at, UTC).isoformat().replace("+00:00", "Z")
+    end = stamp(marker.at)
     project = place.get("project") or gcp.project_id(str(place["connection"]))
     series = {
         "metric": {"type": GOOGLE_METRIC, "labels": marker.labels},
@@ -102,7 +102,7 @@ def _application_insights(place: Mapping[str, Any], marker: Marker) -> None:
     annotation = {
         "Id": str(uuid.uuid5(uuid.NAMESPACE_URL, f"{marker.run_id}/{marker.cloud}")),
         "AnnotationName": marker.said,
-        "EventTime": datetime.fromtimestamp(marker.at, UTC).isoformat().replace("+00:00", "Z"),
+        "EventTime": stamp(marker.at),
         "Category": "Deployment",
         "Properties": json.dumps(properties),
     }

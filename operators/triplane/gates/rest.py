@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from triplane.core.errors import InputError, TransientError
@@ -62,6 +63,11 @@ def ask(
             break
         time.sleep(wait)
     return _read(answer, f"{verb} {url}", who)
+
+
+def stamp(moment: float) -> str:
+    """Seconds since 1970 as the clouds' APIs take them."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _send(session: Any, verb: str, url: str, body: bytes, headers: Mapping[str, str]) -> Any:

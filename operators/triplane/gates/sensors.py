@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,8 @@ class GateSensor(BaseOperator):
         """Park until it is judged."""
         from triplane.core.errors import InputError
         from triplane.gates.check import Check
-        from triplane.gates.watch import moment, watch
+        from triplane.gates.triggers import GateTrigger
+        from triplane.gates.watch import moment
 
         if str(self.skip) == "True":
             raise AirflowSkipException("nothing is deployed")
@@ -59,14 +61,11 @@ class GateSensor(BaseOperator):
             checks, before = [Check.from_json(check) for check in self.checks], moment(self.before)
         except InputError as error:
             raise AirflowFailException(str(error)) from error
-        begun = time.time()
+        plain = [check.to_json() for check in checks]
+        trigger = GateTrigger(checks=plain, begun=time.time(), before=before)
         if self.deferrable:
-            from triplane.gates.triggers import GateTrigger
-
-            trigger = GateTrigger(checks=[check.to_json() for check in checks], begun=begun, before=before)
             self.defer(trigger=trigger, method_name="execute_complete")
-        found = watch(checks, begun=begun, before=before, log=self.log.info)
-        return self.execute_complete(context, found.to_json())
+        return self.execute_complete(context, asyncio.run(trigger.verdict()).to_json())
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """It is judged."""

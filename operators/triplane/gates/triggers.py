@@ -46,11 +46,11 @@ class GateTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event."""
-        verdict = await self._watch([Check.from_json(check) for check in self.checks])
-        yield TriggerEvent(verdict.to_json())
+        yield TriggerEvent((await self.verdict()).to_json())
 
-    async def _watch(self, checks: Sequence[Check]) -> Verdict:
-        waiting = {asyncio.create_task(self._one(check)) for check in checks}
+    async def verdict(self) -> Verdict:
+        """What the event tells; a worker that does not defer waits for it itself."""
+        waiting = {asyncio.create_task(self._one(Check.from_json(check))) for check in self.checks}
         found: list[Verdict] = []
         try:
             while waiting and all(verdict.passed for verdict in found):

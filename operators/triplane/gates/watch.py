@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib import import_module
 from typing import Any, Protocol
 
 from triplane.core.errors import InputError, TerminalError, TransientError, TriplaneError
 from triplane.gates.check import Check, Reading, Sample, judge
-from triplane.gates.verdict import Verdict, Watch, combine
+from triplane.gates.verdict import Verdict, Watch
 
 SHORTEST = 0.02
 """Seconds between two looks, at least."""
@@ -94,34 +94,6 @@ class Looker:
             assert self._check.baseline is not None
             self._baseline = source(self._check.source, self._check.baseline)
         return self._baseline.read(now)
-
-
-def watch(
-    checks: Sequence[Check],
-    *,
-    begun: float,
-    before: float | None = None,
-    log: Callable[[str], None] = print,
-    sleep: Callable[[float], None] = time.sleep,
-) -> Verdict:
-    """All checks at once, in this thread: what a worker does that does not defer."""
-    lookers = {number: Looker(check, begun=begun, before=before) for number, check in enumerate(checks)}
-    due = dict.fromkeys(lookers, 0.0)
-    found: dict[str, Verdict] = {}
-    while len(found) < len(lookers):
-        number = min(due, key=lambda each: due[each])
-        if (left := due[number] - time.monotonic()) > 0:
-            sleep(left)
-        sample, verdict = lookers[number].look()
-        log(said(sample))
-        if verdict is None:
-            due[number] = time.monotonic() + min(checks[number].every, lookers[number].left())
-            continue
-        del due[number]
-        found[str(number)] = verdict
-        if not verdict.passed:
-            break
-    return combine(found)
 
 
 def said(sample: Sample) -> str:

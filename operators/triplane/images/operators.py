@@ -12,6 +12,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from triplane import settings
+from triplane.clouds import DEFAULT_CONNECTIONS
 from triplane.core.errors import ToolError, ToolTimeout, TransientError, TriplaneError
 from triplane.secrets.references import lookup_in
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from triplane.images.builders import Builder
     from triplane.images.reference import Reference
     from triplane.images.registries import Registry
-
-DEFAULT_CONNECTIONS = {"aws": "aws_default", "gcp": "google_cloud_default", "azure": "azure_default"}
 
 
 class ImageBuildOperator(BaseOperator):

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from triplane import settings
+from triplane.clouds import DEFAULT_CONNECTIONS
 from triplane.core.digest import canonical_json
 from triplane.core.errors import InputError, TransientError, TriplaneError
 from triplane.images.builders import BuildRequest
@@ -17,7 +18,6 @@ from triplane.images.reference import Reference
 
 Options = Mapping[str, Any]
 CLOUD_OF = {"codebuild": "aws", "cloud_build": "gcp", "acr_tasks": "azure"}
-CONNECTIONS = {"aws": "aws_default", "gcp": "google_cloud_default", "azure": "azure_default"}
 THROTTLED = (
     "Throttling",
     "ThrottlingException",
@@ -42,7 +42,7 @@ def connect(builder: str, options: Options) -> NativeBuilder:
 
 def conn_id(builder: str, options: Options) -> str:
     """The Airflow connection that ``builder`` uses."""
-    return str(options.get("conn_id") or CONNECTIONS[CLOUD_OF[builder]])
+    return str(options.get("conn_id") or DEFAULT_CONNECTIONS[CLOUD_OF[builder]])
 
 
 def target(image: str, key: str, options: Options) -> Reference:

@@ -6,16 +6,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from airflow.sdk import BaseOperator
-
 from triplane import settings
 from triplane.checking import CheckingOperator, Component, Seen
 from triplane.core.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Pipeline:
-    """What is looked at; it has the names that the operator that runs it has."""
+class Described:
+    """Which pipeline is looked at."""
 
     address: str
     scope: str
@@ -26,12 +24,11 @@ class _Pipeline:
 class PipelineComponent(Component):
     """The last good run that a deployment knows of, and the last one that there is."""
 
-    operator: Any
+    operator: Described
 
-    def deployed_by(self, task_id: str, arguments: dict[str, Any]) -> BaseOperator:
+    def deployed_by(self, task_id: str, arguments: dict[str, Any]) -> Described:
         """Only what tells which pipeline it is: nothing is run."""
-        found: Any = _Pipeline(**arguments)
-        return found  # type: ignore[no-any-return]
+        return Described(**arguments)
 
     def look_up(self, stack: ExitStack) -> None:
         """Read the memory, and connect."""

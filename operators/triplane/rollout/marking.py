@@ -6,11 +6,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from triplane import settings
 from triplane.core.change import ChangeSet
-from triplane.core.errors import TriplaneError
 from triplane.gates.markers import Marker, write
-
-UNCHANGED = "unchanged"
+from triplane.rollout.operators import CHANGED
 
 
 def mark(
@@ -21,7 +20,7 @@ def mark(
     log: Callable[[str], None],
 ) -> None:
     """Write the rollout to each place, if it changed anything. A mark that cannot be written fails no rollout."""
-    changed = [result for result in results if result["state"] != UNCHANGED]
+    changed = [result for result in results if result["state"] in CHANGED]
     if not changed:
         return
     marker = Marker(
@@ -39,5 +38,7 @@ def mark(
         try:
             write(place, marker)
             log(f"Marked in {place['kind']}: {marker.said}")
-        except (TriplaneError, OSError) as error:
-            log(f"No mark in {place['kind']}: {error}")
+        except (
+            Exception
+        ) as error:  # a connection that is missing, for example: each kind has errors of its own
+            log(f"No mark in {place['kind']}: {settings.redactor()(str(error))}")

@@ -7,14 +7,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from airflow.sdk import BaseOperator
-
 from triplane import settings
 from triplane.checking import CheckingOperator, Component, Seen
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Secret:
+class Secret:
     """What is compared: ``users`` are the addresses of the components that get it."""
 
     address: str
@@ -26,12 +24,11 @@ class _Secret:
 class SecretComponent(Component):
     """The versions of one secret that its users were deployed with, and the latest."""
 
-    operator: Any
+    operator: Secret
 
-    def deployed_by(self, task_id: str, arguments: dict[str, Any]) -> BaseOperator:
-        """No operator deploys a secret; this has the names that one would have."""
-        secret: Any = _Secret(**arguments)
-        return secret  # type: ignore[no-any-return]
+    def deployed_by(self, task_id: str, arguments: dict[str, Any]) -> Secret:
+        """No operator deploys a secret."""
+        return Secret(**arguments)
 
     def look_up(self, stack: ExitStack) -> None:
         """Ask the store, with a connection."""

@@ -92,7 +92,7 @@ def apply(
 
 
 def _as_approved(stack: Stack, approved: ComponentChange, planned: Planned, store: ArtifactStore) -> bool:
-    if approved.action == "deferred":
+    if approved.action == "deferred" or planned.verdict.denied:
         return False
     was = stack.terraform.show(stack.fetch(str(approved.binds["plan"]), store))
     now = stack.terraform.show(planned.path)

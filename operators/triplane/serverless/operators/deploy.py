@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -172,8 +173,8 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
 
     def _judge(self, deployment: Deployment, attempt: Attempt, record: Mapping[str, Any]) -> Verdict:
         """The verdict on this step; a worker that defers gets it when it comes back."""
+        from triplane.gates.triggers import GateTrigger
         from triplane.gates.verdict import Verdict
-        from triplane.gates.watch import watch
         from triplane.serverless import gating
 
         step = [attempt.id, attempt.step, attempt.since]
@@ -183,13 +184,10 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
         if not checks:
             return Verdict("pass", "there is nothing to compare a first version with", 0)
         self.say(f"{self.address}: {attempt.version} is judged by {gating.told(checks)}")
+        plain = [check.to_json() for check in checks]
+        trigger = GateTrigger(checks=plain, begun=attempt.since, before=record["began"])
         if not self.deferrable:
-            return watch(checks, begun=attempt.since, before=record["began"], log=self.say)
-        from triplane.gates.triggers import GateTrigger
-
-        trigger = GateTrigger(
-            checks=[check.to_json() for check in checks], begun=attempt.since, before=record["began"]
-        )
+            return asyncio.run(trigger.verdict())
         carried = None if self._store() else _plain(record)
         self.defer(trigger=trigger, method_name="go_on_judged", kwargs={"step": step, "record": carried})
         raise AssertionError("deferred")
