@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from airflow.sdk import BaseOperatorLink
-from airflow.sdk.execution_time.xcom import XCom
-
-if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
+from triplane.links import UrlLink
 
 BUILD_URL = "build_url"
 
 
-class BuildLink(BaseOperatorLink):
+class BuildLink(UrlLink):
     """The build and its log in the cloud's console."""
 
     name = "Build"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
-        """The address, empty for a build on the worker."""
-        return str(XCom.get_value(ti_key=ti_key, key=BUILD_URL) or "")
+    key = BUILD_URL

@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
-from airflow.sdk import BaseOperatorLink
-from airflow.sdk.execution_time.xcom import XCom
-
-if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
+from triplane.links import UrlLink
 
 RUN_URL = "pipeline_url"
 
 
-class PipelineLink(BaseOperatorLink):
+class PipelineLink(UrlLink):
     """The run, where the system shows it."""
 
     name = "Pipeline"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
-        """The address, empty until the run was started."""
-        return str(XCom.get_value(ti_key=ti_key, key=RUN_URL) or "")
+    key = RUN_URL

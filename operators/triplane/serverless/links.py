@@ -6,12 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from airflow.sdk import BaseOperatorLink
-from airflow.sdk.execution_time.xcom import XCom
+from triplane.links import UrlLink
 
 if TYPE_CHECKING:
-    from airflow.sdk import BaseOperator
-
     from triplane.serverless.targets import Place
 
 CONSOLE_URL = "console_url"
@@ -22,14 +19,11 @@ _AZURE = {
 }
 
 
-class ConsoleLink(BaseOperatorLink):
+class ConsoleLink(UrlLink):
     """The function, service, schedule or stream in the cloud's console."""
 
     name = "Console"
-
-    def get_link(self, operator: BaseOperator, *, ti_key: Any) -> str:
-        """The address, empty until the task has looked at it."""
-        return str(XCom.get_value(ti_key=ti_key, key=CONSOLE_URL) or "")
+    key = CONSOLE_URL
 
 
 def console_url(target: str, name: str, place: Place, options: Mapping[str, Any]) -> str:
