@@ -1,64 +1,36 @@
-"""What a schema cannot say: references, names, cycles, files.
+"""What a schema cannot say: names, cycles, files, and what the modules beside this one check.
 
 Works on the plain data, so that it finds its problems also where the schema is violated elsewhere.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
-from enum import Enum
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from triplane.core.references import references
-from triplane.spec import gate_checks, machine_checks, secret_checks
+from triplane.spec import gate_checks, machine_checks, reference_checks, secret_checks
 from triplane.spec.approvals import Approval
-from triplane.spec.document import Document, Location, Problem, mapping
-from triplane.spec.graph import cycle, upstream
+from triplane.spec.document import Document, Location, Problem, closest, mapping, names
+from triplane.spec.graph import cycle
 from triplane.spec.model import CLOUDS
 from triplane.spec.notify import template_problem
+from triplane.spec.reference_checks import declared_in, graph
 
-_FIXED = (
-    "connection",
-    "region",
-    "project",
-    "resource_group",
-    "location",
-    "registry",
-    "state",
-    "codebuild",
-    "cloud_build",
-)
-"""Keys of a cloud that are the same in every environment."""
 _RESERVED = ("environment", "env", "secret", "variable", "connection", "gate")
 _BUILDS_IN = {"codebuild": "aws", "cloud_build": "gcp", "acr_tasks": "azure"}
 """Builder -> the cloud whose service it is."""
 _CALLED = {"aws": ("lambda",), "gcp": ("cloud_run", "cloud_functions"), "azure": ("azure_functions",)}
 """The targets whose functions streams and schedules call."""
-_ENVIRONMENT = "${environment} and ${env.<variable>}"
-
-
-class _Replaced(Enum):
-    """Which references are replaced at a place of the spec; the value says it."""
-
-    ALL = ""
-    IN_IMAGES = f"an image is built once for all clouds: only {_ENVIRONMENT} are known here"
-    IN_NAMES = f"a name is fixed before stacks are applied: only {_ENVIRONMENT} are known here"
-    IN_TESTS = (
-        f"tests run before stacks are applied: only {_ENVIRONMENT} and ${{secret.<name>}} are known here"
-    )
-    IN_PIPELINES = "everybody sees what a pipeline is given: let it fetch its secrets by itself"
-    IN_GATES = f"a gate knows only {_ENVIRONMENT}, and of a function ${{gate.name}}, ${{gate.version}} and ${{gate.previous}}"
-    NONE = "references are not replaced here"
 
 
 def check(document: Document, source: Path | None) -> list[Problem]:
     """Every problem beyond the schema; without ``source`` the files are not looked at."""
     return [
         *_Checks(document, source).all(),
+        *reference_checks.problems(document, source),
         *secret_checks.problems(document),
         *machine_checks.problems(document, source),
         *gate_checks.problems(document),
@@ -82,8 +54,6 @@ class _Checks:
         yield from self.builders()
         yield from self.signing()
         yield from self.tests()
-        for location, text in _strings(self.document.data, ()):
-            yield from self.references(location, text)
         if self.source is not None:
             yield from self.files(self.source)
 
@@ -98,7 +68,7 @@ class _Checks:
             if name in _RESERVED:
                 message = f"a stack cannot be called '{name}': references use that word"
                 yield self.document.problem((*base, name), message, on_key=True)
-            for index, other in enumerate(_names(stacks[name], "after")):
+            for index, other in enumerate(names(stacks[name], "after")):
                 if other not in stacks:
                     yield self._unknown((*base, name, "after", index), "stack", other, stacks)
             for variable, secret in mapping(stacks[name], "secrets").items():
@@ -106,7 +76,7 @@ class _Checks:
                     location = (*base, name, "secrets", variable)
                     yield self._unknown(location, "secret", str(secret), self.get("secrets"))
             yield from self._undeclared(cloud, name)
-        if found := cycle(self.graph(cloud)):
+        if found := cycle(graph(self.document, cloud)):
             message = f"the stacks come after each other in a circle: {' -> '.join(found)}"
             yield self.document.problem((*base, found[0], "after"), message)
 
@@ -146,7 +116,7 @@ class _Checks:
         for name in self.get("images"):
             body = self.get("images", name)
             builder = str(body.get("builder", "auto"))
-            if len(_names(body, "platforms")) > 1 and builder in ("docker", *_BUILDS_IN):
+            if len(names(body, "platforms")) > 1 and builder in ("docker", *_BUILDS_IN):
                 message = f"{builder} builds for one platform at a time"
                 yield self.document.problem(("images", name, "platforms"), message, "set builder: buildah")
             if (cloud := _BUILDS_IN.get(builder)) is None:
@@ -159,11 +129,11 @@ class _Checks:
 
     def approvals(self) -> Iterator[Problem]:
         """Groups that are not there, and approvals that nobody could ever give."""
-        groups = {name: _names(self.get("groups"), name) for name in self.get("groups")}
+        groups = {name: names(self.get("groups"), name) for name in self.get("groups")}
         for name in self.get("environments"):
             place = ("environments", name, "approval")
             for risk in self.get(*place, "required"):
-                for index, group in enumerate(_names(self.get(*place, "required"), risk)):
+                for index, group in enumerate(names(self.get(*place, "required"), risk)):
                     if group not in groups:
                         yield self._unknown((*place, "required", risk, index), "group", group, groups)
             try:
@@ -176,7 +146,7 @@ class _Checks:
     def notify(self) -> Iterator[Problem]:
         """Environments that are not there, and templates that could not be rendered."""
         for name, route in self.get("notify").items():
-            for index, environment in enumerate(_names(route, "environments")):
+            for index, environment in enumerate(names(route, "environments")):
                 if environment not in self.get("environments"):
                     place = ("notify", name, "environments", index)
                     yield self._unknown(place, "environment", environment, self.get("environments"))
@@ -213,80 +183,15 @@ class _Checks:
                 message = f"{cloud} has {part}, but no '{needs}'"
                 yield self.document.problem(("clouds", cloud, part), message, on_key=True)
 
-    def references(self, location: Location, text: str) -> Iterator[Problem]:
-        """Each reference in one string of the spec."""
-        known, replaced = references(text), _replaced(location)
-        if replaced is None:
-            return
-        for written in re.findall(r"\$\{[^}]*\}?", text):
-            name = written.strip("${} ")
-            if replaced is _Replaced.NONE:
-                yield self.document.problem(location, f"{written}: {replaced.value}", part=written)
-            elif name not in known:
-                message = f"'{written}' is not a reference"
-                yield self.document.problem(location, message, "write ${stack.output}", part=written)
-            elif problem := self._reference(location, name, replaced):
-                message, hint = problem
-                yield self.document.problem(location, f"${{{name}}}: {message}", hint, part=written)
-
-    def _reference(self, location: Location, name: str, replaced: _Replaced) -> tuple[str, str] | None:
-        head, _, rest = name.partition(".")
-        if name == "environment":
-            return None
-        if head == "env":
-            return self._variable(rest)
-        if replaced is _Replaced.IN_GATES and name in gate_checks.FUNCTION_NAMES:
-            return None
-        if replaced not in (_Replaced.ALL, _Replaced.IN_TESTS, _Replaced.IN_PIPELINES):
-            return replaced.value, ""
-        if head == "secret" and replaced is _Replaced.IN_PIPELINES:
-            return replaced.value, ""
-        if head == "secret":
-            secrets = self.get("secrets")
-            return None if rest in secrets else ("there is no such secret", _closest(rest, secrets))
-        if replaced is _Replaced.IN_TESTS:
-            return replaced.value, ""
-        return self._output(str(location[1]), location, head, rest)
-
-    def _variable(self, name: str) -> tuple[str, str] | None:
-        environments = self.get("environments")
-        without = [e for e, body in environments.items() if name not in mapping(body, "variables")]
-        if not without:
-            return None
-        known = {key for body in environments.values() for key in mapping(body, "variables")}
-        return f"not a variable of {', '.join(without)}", "" if name in known else _closest(name, known)
-
-    def _output(self, cloud: str, location: Location, stack: str, output: str) -> tuple[str, str] | None:
-        graph = self.graph(cloud)
-        if stack not in graph:
-            return f"{cloud} has no stack '{stack}'", _closest(stack, graph)
-        if location[2] == "stacks" and stack not in upstream(graph, str(location[3])):
-            return f"'{location[3]}' does not come after '{stack}'", f"add it: after: [{stack}]"
-        if not output:
-            return "which output?", f"write ${{{stack}.<output>}}"
-        declared = self._declared("output", cloud, stack)
-        if declared and output.partition(".")[0] not in declared:
-            return f"the stack '{stack}' has no output '{output}'", _closest(output, declared)
-        return None
-
     def _undeclared(self, cloud: str, stack: str) -> Iterator[Problem]:
         """Values for variables that the stack's module does not have."""
-        declared = self._declared("variable", cloud, stack)
+        declared = declared_in(self.document, self.source, "variable", cloud, stack)
         for part in ("variables", "secrets"):
             base = ("clouds", cloud, "stacks", stack, part)
             for name in self.get(*base):
                 if declared and name not in declared:
                     message = f"the stack '{stack}' has no variable '{name}'"
-                    yield self.document.problem((*base, name), message, _closest(name, declared), on_key=True)
-
-    def _declared(self, kind: str, cloud: str, stack: str) -> set[str]:
-        """The outputs or variables in a stack's files; empty where they are not looked at."""
-        path = self.get("clouds", cloud, "stacks", stack).get("path")
-        if self.source is None or not isinstance(path, str):
-            return set()
-        files = [file for glob in ("*.tf", "*.tofu") for file in sorted((self.source / path).glob(glob))]
-        texts = (file.read_text("utf-8", "replace") for file in files)
-        return {name for text in texts for name in re.findall(rf'^\s*{kind}\s+"([^"]+)"', text, re.M)}
+                    yield self.document.problem((*base, name), message, closest(name, declared), on_key=True)
 
     def files(self, source: Path) -> Iterator[Problem]:
         for location, path in self._paths():
@@ -309,7 +214,7 @@ class _Checks:
         """Files with values that are missing in some environment."""
         for cloud in CLOUDS:
             for chart, body in self.get("clouds", cloud, "charts").items():
-                for index, name in enumerate(_names(body, "values_files")):
+                for index, name in enumerate(names(body, "values_files")):
                     location = ("clouds", cloud, "charts", chart, "values_files", index)
                     named = dict.fromkeys(name.replace("${environment}", e) for e in self.get("environments"))
                     for file in named:
@@ -331,86 +236,7 @@ class _Checks:
                     if isinstance(path := mapping(body).get("path"), str):
                         yield ("clouds", cloud, kind, name, "path"), path
 
-    def graph(self, cloud: str) -> dict[str, Sequence[str]]:
-        stacks = self.get("clouds", cloud, "stacks")
-        return {name: _names(body, "after") for name, body in stacks.items()}
-
     def _unknown(
         self, location: Location, kind: str, name: str, known: Mapping[str, Any], hint: str = ""
     ) -> Problem:
-        return self.document.problem(location, f"there is no {kind} '{name}'", _closest(name, known) or hint)
-
-
-def _replaced(location: Location) -> _Replaced | None:
-    """What is replaced at a place; None where something else says what is wrong: paths, unknown keys."""
-    match location:
-        case ("clouds", cloud, *_) if cloud not in CLOUDS:
-            return None
-        case ("clouds", _, "functions" | "streams" | "schedules", _, "name"):
-            return _Replaced.IN_NAMES
-        case ("clouds", _, "streams" | "schedules", _, key, *_) if key not in ("target", "function"):
-            return _Replaced.ALL
-        case ("clouds", _, "functions", _, key, *_) if key not in ("target", "path", "image", "gate"):
-            return _Replaced.ALL
-        case ("clouds", _, "pipelines", _, key, *_) if key not in ("kind", "images", "connection"):
-            return _Replaced.IN_PIPELINES
-        case (
-            ("clouds", _, "cluster")
-            | ("clouds", _, "stacks", _, "variables", *_)
-            | ("clouds", _, "charts", _, "values", *_)
-            | ("clouds", _, "manifests", _, "config" | "secrets" | "workloads", *_)
-            | ("clouds", _, "manifests", _, "external_secrets" | "csi_secrets", *_)
-            | (
-                "clouds",
-                _,
-                "machines",
-                _,
-                "hosts" | "variables" | "known_hosts" | "ssh" | "user" | "gate",
-                *_,
-            )
-        ):
-            return _Replaced.ALL
-        case ("images", _, "args" | "labels", *_):
-            return _Replaced.IN_IMAGES
-        case ("gates", _, _, "connection"):
-            return _Replaced.NONE
-        case ("gates", *_):
-            return _Replaced.IN_GATES
-        case ("tests", _, "environment", *_):
-            return _Replaced.IN_TESTS
-        case (
-            ("environments", _, "variables", *_)
-            | ("secrets" | "signing", *_)
-            | ("clouds", _, "charts" | "manifests", _, "namespace")
-            | ("notify", _, "slack" | "teams" | "email" | "webhook" | "sns" | "pubsub" | "event_grid", *_)
-            | ("source", *_)
-        ):
-            return _Replaced.NONE
-        case ("clouds", _, "charts", _, "repository" | "chart" | "version" | "connection"):
-            return _Replaced.NONE
-        case ("clouds", _, key, *_) if key in _FIXED:
-            return _Replaced.NONE
-    return None
-
-
-def _names(body: Any, key: str) -> list[str]:
-    value = mapping(body).get(key)
-    return [str(item) for item in value] if isinstance(value, list) else []
-
-
-def _strings(value: Any, location: Location) -> Iterator[tuple[Location, str]]:
-    if isinstance(value, str):
-        yield location, value
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from _strings(item, (*location, key))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _strings(item, (*location, index))
-
-
-def _closest(word: str, known: Mapping[str, Any] | set[str]) -> str:
-    from difflib import get_close_matches
-
-    matches = get_close_matches(word, sorted(known), n=1, cutoff=0.6)
-    return f"did you mean '{matches[0]}'?" if matches else ""
+        return self.document.problem(location, f"there is no {kind} '{name}'", closest(name, known) or hint)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -143,3 +143,17 @@ def _child(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node | None, y
     if isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
         return None, node.value[step]
     return None
+
+
+def names(body: Any, key: str) -> list[str]:
+    """The list of texts at a key, empty where there is none."""
+    value = mapping(body).get(key)
+    return [str(item) for item in value] if isinstance(value, list) else []
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """A hint at what was probably meant, empty if nothing is near."""
+    from difflib import get_close_matches
+
+    matches = get_close_matches(word, sorted(known), n=1, cutoff=0.6)
+    return f"did you mean '{matches[0]}'?" if matches else ""

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import get_close_matches
 
 from triplane.core.references import references
-from triplane.spec.document import Document, Location, Problem, mapping
+from triplane.spec.document import Document, Location, Problem, closest, mapping
 
 FUNCTION_NAMES = ("gate.name", "gate.version", "gate.previous")
 """What only a gate of a function knows."""
@@ -22,8 +21,7 @@ def problems(document: Document) -> Iterator[Problem]:
         for index, name in enumerate(names):
             place = location if isinstance(written, str) else (*location, index)
             if name not in gates:
-                close = get_close_matches(str(name), sorted(gates), n=1, cutoff=0.6)
-                hint = f"did you mean '{close[0]}'?" if close else "name it under `gates:`"
+                hint = closest(str(name), gates) or "name it under `gates:`"
                 yield document.problem(place, f"there is no gate '{name}'", hint)
             elif not in_function and (used := references(gates[name]) & {*FUNCTION_NAMES}):
                 message = f"the gate '{name}' asks about ${{{min(used)}}}, which only a function has"

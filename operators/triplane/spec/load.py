@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from triplane.spec import cache
 from triplane.spec.checks import check
-from triplane.spec.document import Document, Location, Problem
+from triplane.spec.document import Document, Location, Problem, closest
 from triplane.spec.model import Platform
 from triplane.spec.values import print_duration
 
@@ -89,7 +89,7 @@ def _translate(document: Document, error: ErrorDetails) -> Problem:
     kind, location = error["type"], tuple(error["loc"])
     name, parent = (str(location[-1]), location[:-1]) if location else ("the spec", ())
     if kind == "extra_forbidden":
-        hint = _closest(name, _keys_at(parent)) or f"known here: {', '.join(_keys_at(parent))}"
+        hint = closest(name, _keys_at(parent)) or f"known here: {', '.join(_keys_at(parent))}"
         return document.problem(location, f"unknown key '{name}'", hint, on_key=True)
     if kind == "missing":
         return document.problem(parent, f"'{name}' is missing", on_key=True)
@@ -99,17 +99,10 @@ def _translate(document: Document, error: ErrorDetails) -> Problem:
     message = error["msg"].removeprefix("Value error, ")
     hint = ""
     if kind == "literal_error":
-        hint = _closest(str(error["input"]), error["ctx"]["expected"].replace("'", "").split(" or "))
+        hint = closest(str(error["input"]), error["ctx"]["expected"].replace("'", "").split(" or "))
     elif kind == "string_type" and isinstance(error["input"], (int, float, bool)):
         hint = "put it in quotes"
     return document.problem(location, f"{name}: {message[:1].lower()}{message[1:]}", hint)
-
-
-def _closest(word: str, known: Sequence[str]) -> str:
-    from difflib import get_close_matches
-
-    matches = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f"did you mean '{matches[0]}'?" if matches else ""
 
 
 @functools.cache

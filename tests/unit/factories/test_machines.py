@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from tests.rendered import aws, rendered
 
-from triplane.factories.cloud import cloud_dag
 from triplane.factories.context import spec as read
 from triplane.factories.drift import drift_dag
 from triplane.factories.secrets import used_secrets
@@ -60,17 +59,6 @@ def spec(tmp_path: Path) -> str:
     file = tmp_path / "platform.yaml"
     file.write_text(SPEC)
     return str(file)
-
-
-def aws(spec: str) -> DAG:
-    dag = cloud_dag("aws", spec)
-    assert dag is not None
-    return dag
-
-
-def rendered(dag: DAG, task_id: str, field: str) -> Any:
-    task: Any = dag.get_task(task_id)
-    return task.render_template(getattr(task, field), {"params": {"environment": "prod"}})
 
 
 @pytest.mark.parametrize("task", ["machines.db.plan", "machines.db.apply", "destroy.machines.db"])

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.sdk import DAG
+from tests.rendered import aws, rendered
 
 from triplane import settings
 from triplane.core.errors import InputError
@@ -73,17 +73,6 @@ def spec(tmp_path: Path) -> str:
     file = tmp_path / "platform.yaml"
     file.write_text(SPEC)
     return str(file)
-
-
-def aws(spec: str) -> DAG:
-    dag = cloud_dag("aws", spec)
-    assert dag is not None
-    return dag
-
-
-def rendered(dag: DAG, task_id: str, field: str, environment: str = "prod") -> Any:
-    task: Any = dag.get_task(task_id)
-    return task.render_template(getattr(task, field), {"params": {"environment": environment}})
 
 
 def test_a_secret_is_a_variable_or_a_connection(spec: str) -> None:
