@@ -93,9 +93,7 @@ def test_a_cancelled_parent_lets_its_children_end(installation: Installation, do
     run_id = installation.start_small("lenient")
     _approve(installation, run_id)
     child, apply = (f"{PREFIX}deploy_aws", f"{run_id}.aws.apply"), "infrastructure.main.apply"
-    _until(
-        lambda: any(_applies(entry, run_id) for entry in _ledger(installation, "lenient/aws")), "it applies"
-    )
+    _until_it_applies(installation, "lenient/aws", run_id)
     answer = installation.olga.request("PATCH", f"/dags/{DAG}/dagRuns/{run_id}", json={"state": "failed"})
     assert answer.status_code == 200, answer.text
     installation.alice.wait(*child, timeout=LIMIT)
@@ -108,13 +106,14 @@ def test_a_cancelled_parent_lets_its_children_end(installation: Installation, do
 
 @pytest.mark.campaign
 def test_two_runs_of_an_environment_go_one_after_the_other(installation: Installation, down: Down) -> None:
-    """The older one waits for people; the newer one takes its place and is itself waited for."""
+    """The older one waits for people; the newer one takes its place and, once it applies, is itself waited for."""
     installation.small.add("aws", "unhurried", seconds=30)
     installation.small.commit("What takes longer")
     old = installation.start_small("newest")
     (question,) = installation.alice.wait_for_question(DAG, old, timeout=LIMIT)
     new = installation.start_small("newest")
     _approve(installation, new)
+    _until_it_applies(installation, "newest/aws", new)
     last = installation.start_small("newest")
     _until(lambda: _task_state(installation, DAG, last, "queue") == "deferred", "the third run waits")
     assert installation.bob.answer(question, "Approve").status_code == 200
@@ -158,8 +157,11 @@ def _ledger(installation: Installation, scope: str) -> Any:
     return Ledger(installation.airflow.home / "triplane", scope, keys).entries()
 
 
-def _applies(entry: Entry, run_id: str) -> bool:
-    return entry.kind == APPLYING and run_id in str(entry.body["run"])
+def _until_it_applies(installation: Installation, scope: str, run_id: str) -> None:
+    def applies(entry: Entry) -> bool:
+        return entry.kind == APPLYING and run_id in str(entry.body["run"])
+
+    _until(lambda: any(map(applies, _ledger(installation, scope))), f"{run_id} applies")
 
 
 def _until(condition: Callable[[], bool], what: str) -> None:
