@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException, TaskDeferred
 from cryptography.fernet import Fernet
-from cryptography.hazmat.primitives import serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.forges import FakeGitHub, FakeGitLab
 from tests.loopback import Answer
@@ -23,6 +21,7 @@ from triplane.core.change import ChangeSet, ComponentChange, Risk
 from triplane.core.errors import TransientError
 from triplane.forge.comment import marker
 from triplane.forge.operators import CommitStatusOperator, PullRequestCommentOperator
+from triplane.sandbox.forges.part import rsa_pair
 
 COMMIT = "c" * 40
 TOKEN = "ghp_" + "A1b2" * 9
@@ -62,13 +61,9 @@ def gitlab() -> Iterator[FakeGitLab]:
 
 
 def source(forge: FakeGitHub | FakeGitLab, repository: str = "") -> dict[str, str]:
-    kind, own = ("github", "acme/shop") if isinstance(forge, FakeGitHub) else ("gitlab", "acme/team/shop")
-    return {
-        "kind": kind,
-        "repository": repository or own,
-        "connection": "forge_under_test",
-        "url": forge.url,
-    }
+    kind = "github" if isinstance(forge, FakeGitHub) else "gitlab"
+    repository = repository or "acme/shop"
+    return {"kind": kind, "repository": repository, "connection": "forge_under_test", "url": forge.api}
 
 
 class Instance:
@@ -127,7 +122,7 @@ def test_a_commit_of_github_gets_its_statuses(github: FakeGitHub) -> None:
     states = {"report": "failed"}
     status(github, outcome_of="report").execute(context(Instance(states, rows)))
     status(github, state="success", description="ü" * 300).execute(context())
-    first, second, third = github.statuses
+    first, second, third = github.reviews.statuses
     assert (first["state"], first["context"]) == ("pending", "triplane/prod")
     assert first["target_url"] == "https://airflow.example.com/dags/deploy/runs/manual__1%2B00%3A00"
     assert (second["state"], second["description"]) == ("failure", "1 of 2 components are as approved")
@@ -140,26 +135,26 @@ def test_a_commit_of_github_gets_its_statuses(github: FakeGitHub) -> None:
 )
 def test_the_outcome_of_a_run(report: str, state: str, github: FakeGitHub) -> None:
     status(github, outcome_of="report").execute(context(Instance({"report": report})))
-    assert github.statuses[0]["state"] == state
+    assert github.reviews.statuses[0]["state"] == state
 
 
 def test_a_commit_of_gitlab_gets_its_statuses(gitlab: FakeGitLab) -> None:
     status(gitlab).execute(context())
     status(gitlab).execute(context())
     status(gitlab, outcome_of="report").execute(context(Instance({"report": "success"})))
-    assert [item["state"] for item in gitlab.statuses] == ["running", "success"]
-    assert gitlab.statuses[0]["name"] == "triplane/prod"
+    assert [item["state"] for item in gitlab.reviews.statuses] == ["running", "success"]
+    assert gitlab.reviews.statuses[0]["name"] == "triplane/prod"
 
 
 @pytest.mark.parametrize("kind", ["github", "gitlab"])
 def test_one_comment_is_written_over(kind: str, request: pytest.FixtureRequest) -> None:
     forge = request.getfixturevalue(kind)
-    forge.add(7, f"I quote: {MARK}")
+    forge.reviews.add(7, f"I quote: {MARK}")
     settings.register_secret(SECRET)
     first = comment(forge, {"aws": change_set("aws"), "gcp": change_set("gcp")})
     again = comment(forge, {"aws": change_set("aws", f"2 to add, token={SECRET}")})
     assert first == again
-    _, ours = forge.comments[7]
+    _, ours = forge.reviews.comments[7]
     assert ours["body"].startswith(f"{MARK}\n### Triplane: shop in prod: 1 changes, risk high")
     assert "2 to add" in ours["body"]
     assert "required_actions): 2 approval(s)" in ours["body"].replace("**", "")
@@ -171,28 +166,28 @@ def test_the_comment_is_found_by_its_mark_among_many(
     kind: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     forge = request.getfixturevalue(kind)
-    forge.page_size = 10
+    forge.reviews.page_size = 10
     for number in range(25):
-        forge.add(7, f"comment {number}")
+        forge.reviews.add(7, f"comment {number}")
     first = comment(forge, {"aws": change_set("aws")})
     monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", f"file://{tmp_path}/another")
     assert comment(forge, {"aws": change_set("aws")}) == first
-    assert len(forge.comments[7]) == 26
+    assert len(forge.reviews.comments[7]) == 26
 
 
 def test_a_comment_that_was_deleted_is_written_again(github: FakeGitHub) -> None:
     first = comment(github, {"aws": change_set("aws")})
-    github.comments[7].clear()
+    github.reviews.comments[7].clear()
     second = comment(github, {"aws": change_set("aws")})
-    assert (len(github.comments[7]), first != second) == (1, True)
+    assert (len(github.reviews.comments[7]), first != second) == (1, True)
 
 
 def test_somebody_elses_comment_with_our_mark_is_left_alone(github: FakeGitHub) -> None:
-    theirs = github.add(7, f"{MARK}\nmine")
-    github.foreign.add(theirs["id"])
+    theirs = github.reviews.add(7, f"{MARK}\nmine")
+    github.reviews.foreign.add(theirs["id"])
     comment(github, {"aws": change_set("aws")})
     assert theirs["body"] == f"{MARK}\nmine"
-    assert len(github.comments[7]) == 2
+    assert len(github.reviews.comments[7]) == 2
 
 
 def test_a_large_change_set_fits(github: FakeGitHub) -> None:
@@ -200,7 +195,7 @@ def test_a_large_change_set_fits(github: FakeGitHub) -> None:
     comment(
         github, {cloud: change_set(cloud, "x|<b>@team" * 100, lines) for cloud in ("aws", "gcp", "azure")}
     )
-    (ours,) = github.comments[7]
+    (ours,) = github.reviews.comments[7]
     assert len(ours["body"]) < 65_536
     assert "and 4800 more" in ours["body"]
     assert "@team" not in ours["body"]
@@ -209,20 +204,14 @@ def test_a_large_change_set_fits(github: FakeGitHub) -> None:
 
 
 def test_a_github_app_signs_in(monkeypatch: pytest.MonkeyPatch) -> None:
-    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    ).decode()
-    public = key.public_key().public_bytes(
-        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-    )
-    with FakeGitHub(app="4711", public_key=public.decode(), commits=(COMMIT,), pulls=(7,)).serving() as forge:
+    private, public = rsa_pair()
+    with FakeGitHub(app="4711", public_key=public, commits=(COMMIT,), pulls=(7,)).serving() as forge:
         for password in (private, private.replace("\n", "\\n")):
             connect(monkeypatch, password=password, extra={"app_id": 4711})
             status(forge).execute(context())
         connect(monkeypatch, password=private, extra={"app_id": "4711", "installation_id": 77})
         status(forge).execute(context())
-        assert len(forge.statuses) == 3
+        assert len(forge.reviews.statuses) == 3
         connect(monkeypatch, password="not a key", extra={"app_id": 4711})
         with pytest.raises(AirflowFailException, match="not the private key of a GitHub App"):
             status(forge).execute(context())
@@ -242,7 +231,7 @@ def test_what_the_forge_refuses(github: FakeGitHub, monkeypatch: pytest.MonkeyPa
         status(github).execute(context())
     with pytest.raises(AirflowSkipException, match="401 Bad credentials"):
         status(github, soft_fail=True).execute(context())
-    assert github.statuses == []
+    assert github.reviews.statuses == []
 
 
 @pytest.mark.parametrize(
@@ -260,7 +249,7 @@ def test_what_the_forge_refuses(github: FakeGitHub, monkeypatch: pytest.MonkeyPa
 def test_a_short_pause_is_waited_for(fault: Answer, github: FakeGitHub) -> None:
     github.faults = [fault]
     status(github).execute(context())
-    assert len(github.statuses) == 1
+    assert len(github.reviews.statuses) == 1
 
 
 @pytest.mark.parametrize(
@@ -278,7 +267,7 @@ def test_a_long_pause_holds_no_slot(fault: Answer, seconds: int, github: FakeGit
     assert parked.value.method_name == "execute_complete"
     assert (parked.value.kwargs or {})["left"] == 600 - seconds
     operator.execute_complete(context(), left=600.0 - seconds)
-    assert len(github.statuses) == 1
+    assert len(github.reviews.statuses) == 1
 
 
 def test_a_pause_that_is_too_long_ends_it(github: FakeGitHub) -> None:

@@ -85,6 +85,7 @@ def freeze_task(build: Build, **conf: str) -> FreezeOperator:
         multiple_outputs=True,
         revision="{{ params.revision }}",
         to="{{ params.get('to') or '' }}",
+        remote=build.remote,
         **conf,
         **retries(),
     )
@@ -178,7 +179,7 @@ def _tasks(build: Build, cloud: str) -> None:
         change_sets="{{ ti.xcom_pull(task_ids='change_set', key='change_sets') | tojson }}",
         approved="{{ params.approved | tojson }}",
         dry_run="{{ params.dry_run }}",
-        folder=str(build.folder),
+        folder=build.checkout,
         spec=build.digest,
         trigger_rule="none_failed",
         **retries(),

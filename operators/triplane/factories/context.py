@@ -41,6 +41,16 @@ class Build(NamedTuple):
         """The folder that is frozen and deployed."""
         return self.file.parent
 
+    @property
+    def remote(self) -> dict[str, Any] | None:
+        """Where the source is fetched from, None where it is :attr:`folder`."""
+        return self.platform.source.remote() if self.platform.source else None
+
+    @property
+    def checkout(self) -> str | None:
+        """The folder in which git knows the source's commits, None where they are fetched."""
+        return None if self.remote else str(self.folder)
+
     def dag_id(self, name: str, cloud: str | None = None) -> str:
         """The id of a DAG of this platform: ``deploy``, ``deploy_aws``, ``shop_drift_check``."""
         return f"{self.prefix}{name}_{cloud}" if cloud else f"{self.prefix}{name}"
@@ -54,7 +64,8 @@ class Build(NamedTuple):
                 "HEAD",
                 type="string",
                 title="Revision",
-                description="What to deploy: a branch, tag or commit of the platform's repository.",
+                description="What to deploy: a branch, tag or commit of the platform's repository; a pull request, too, "
+                "where it is fetched from a forge (`pull/12`, at GitLab `!12`).",
             ),
         }
 

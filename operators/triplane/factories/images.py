@@ -45,7 +45,7 @@ def build_image(build: Build, name: str, frozen: Any) -> Any:
         build_args=per_environment(build.platform, image.args),
         labels=per_environment(build.platform, image.labels),
         known=frozen.output["images"],
-        folder=str(build.folder),
+        folder=build.checkout,
         revision=frozen.output["revision"],
         logins=_logins(build),
         platforms=image.platforms,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 
@@ -58,16 +58,19 @@ class GitHub:
 
 
 def client(value: Mapping[str, Any]) -> Client:
-    """GitHub's API with the token of ``connection``: its password, or what its GitHub App gets for its key."""
+    """GitHub's API with the token of ``connection``."""
+    token = tokens(value)
+    return Client(api_url(value, connection(value["connection"]), API), lambda: _headers(token()))
+
+
+def tokens(value: Mapping[str, Any]) -> Callable[[], str]:
+    """Gives tokens for the repository: the password of ``connection``, or what its GitHub App gets for its key."""
     found = connection(value["connection"])
-    extra = found.extra_dejson
-    url = api_url(value, found, API)
+    password, extra = str(found.password), found.extra_dejson
     if not (app := extra.get("app_id")):
-        return Client(url, lambda: _headers(found.password))
-    installation = Installation(
-        url, str(app), found.password, value["repository"], extra.get("installation_id")
-    )
-    return Client(url, lambda: _headers(installation.token()))
+        return lambda: password
+    url, number = api_url(value, found, API), extra.get("installation_id")
+    return Installation(url, str(app), password, value["repository"], number).token
 
 
 class Installation:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import chain
 from typing import Any
 from urllib.parse import quote
@@ -57,6 +57,12 @@ class GitLab:
 
 def client(value: Mapping[str, Any]) -> Client:
     """GitLab's API with the token of ``connection``: a personal, group or project access token as password."""
-    found = connection(value["connection"])
-    headers = {"PRIVATE-TOKEN": found.password, "User-Agent": "triplane"}
-    return Client(api_url(value, found, API), lambda: headers)
+    token = tokens(value)
+    url = api_url(value, connection(value["connection"]), API)
+    return Client(url, lambda: {"PRIVATE-TOKEN": token(), "User-Agent": "triplane"})
+
+
+def tokens(value: Mapping[str, Any]) -> Callable[[], str]:
+    """Gives the token of ``connection``."""
+    password = str(connection(value["connection"]).password)
+    return lambda: password

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from triplane.core.digest import tree_files
+from triplane.core.errors import InputError
 from triplane.core.git import WORKING_TREE, commit, git
 
 IGNORED = (".git", ".git/*", "*/.terraform", ".terraform/*", "*/.terraform/*", "*__pycache__*")
@@ -36,7 +37,20 @@ def freeze(folder: Path, revision: str) -> Frozen:
         return Frozen(WORKING_TREE, _tar(folder))
     prefix = git(folder, "rev-parse", "--show-prefix").strip()
     top = Path(git(folder, "rev-parse", "--show-toplevel").rstrip("\n"))
-    return Frozen(found, _git_tar(top, f"{found}:{prefix}" if prefix else found))
+    return freeze_commit(top, found, prefix)
+
+
+def freeze_commit(repository: Path, found: str, path: str = "") -> Frozen:
+    """The folder ``path`` of a commit (its full id) that ``repository`` has.
+
+    :raises InputError: the commit has no such folder
+    """
+    try:
+        return Frozen(found, _git_tar(repository, f"{found}:{path}" if path else found))
+    except InputError as error:
+        if "not a tree object" not in str(error) and "not a valid object" not in str(error):
+            raise
+        raise InputError(f"there is no folder {path} at {found}") from error
 
 
 def _git_tar(folder: Path, tree: str) -> bytes:

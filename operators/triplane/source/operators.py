@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from triplane.core.history import Version
+    from triplane.source.freeze import Frozen
 
 
 class FreezeOperator(BaseOperator):
@@ -38,10 +39,12 @@ class FreezeOperator(BaseOperator):
         there now, instead of ``revision`` (templated)
     :param to: with ``rollback_of``: go back to this version, which must have been good there: a commit, a tag or
         branch, or the run that deployed it (templated)
+    :param remote: where the commit is fetched from, instead of ``folder``:
+        see :func:`triplane.source.forges.remote` (templated)
     :param skip: true skips this task and with it all planning (templated)
     """
 
-    template_fields: Sequence[str] = ("revision", "frozen", "rollback_of", "to", "skip")
+    template_fields: Sequence[str] = ("revision", "frozen", "rollback_of", "to", "remote", "skip")
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class FreezeOperator(BaseOperator):
         frozen: Any = None,
         rollback_of: Any = None,
         to: str = "",
+        remote: Mapping[str, Any] | None = None,
         skip: str | bool = False,
         **kwargs: Any,
     ) -> None:
@@ -64,6 +68,7 @@ class FreezeOperator(BaseOperator):
         self.frozen = frozen
         self.rollback_of = rollback_of
         self.to = to
+        self.remote = remote
         self.skip = skip
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -80,8 +85,15 @@ class FreezeOperator(BaseOperator):
                 f"{self.spec_file} of revision {found['revision']} ({frozen_spec}) is not the one this DAG was built "
                 f"from ({self.spec}); commit that {self.spec_file}, wait until Airflow has parsed it, and start again"
             )
-        self.log.info("%s at %s: %s", self.folder, found["revision"], found["source"])
+        place = self.remote["repository"] if self.remote else self.folder
+        self.log.info("%s at %s: %s", place, found["revision"], found["source"])
         return {**found, "spec": frozen_spec}
+
+    def on_kill(self) -> None:
+        """Stop git."""
+        from triplane.core.process import stop_all
+
+        stop_all()
 
     def _given(self) -> dict[str, Any] | None:
         value = json.loads(self.frozen) if isinstance(self.frozen, str) else self.frozen
@@ -110,7 +122,6 @@ class FreezeOperator(BaseOperator):
         return settings.frozen_version(list(found.values()))
 
     def _version(self, scope: str) -> Version:
-        from triplane.core.git import commit
         from triplane.core.history import named, previous
 
         entries = settings.ledger(scope).entries()
@@ -120,17 +131,33 @@ class FreezeOperator(BaseOperator):
             return named(entries, scope, self.to)
         except InputError:
             try:
-                resolved = commit(Path(self.folder), self.to)
+                resolved = self._commit(self.to)
             except TerminalError:
                 resolved = self.to
             if resolved == self.to:
                 raise
             return named(entries, scope, resolved)
 
-    def _freeze(self) -> dict[str, Any]:
-        from triplane.source.freeze import freeze
+    def _commit(self, revision: str) -> str:
+        from triplane.core.git import commit
 
-        frozen = freeze(Path(self.folder), self.revision)
+        if self.remote is None:
+            return commit(Path(self.folder), revision)
+        from triplane.source.forges import remote
+
+        return remote(self.remote).commit(revision)
+
+    def _freeze(self) -> dict[str, Any]:
+        frozen = self._frozen()
         source = settings.artifact_store().put(frozen.archive)
         known: dict[str, Any] = {"images": {}, "tests": {}}
         return {"source": source, "revision": frozen.revision, "asked": self.revision, **known}
+
+    def _frozen(self) -> Frozen:
+        from triplane.source.freeze import freeze
+
+        if self.remote is None:
+            return freeze(Path(self.folder), self.revision)
+        from triplane.source.forges import remote
+
+        return remote(self.remote).freeze(self.revision)

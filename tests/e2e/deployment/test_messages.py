@@ -80,13 +80,15 @@ def test_a_deployment_from_a_pull_request(installation: Installation, people: Pe
     assert second["References"] == first["Message-ID"]
     assert asked["link"] in people.mail.html(0)
 
-    statuses = [(item["sha"], item["state"]) for item in people.github.statuses]
+    statuses = [(item["sha"], item["state"]) for item in people.github.reviews.statuses]
     assert statuses == [(told.head, "pending"), (told.head, "success")]
-    assert people.github.statuses[1]["description"] == "3 of 3 components are as approved"
-    (comment,) = people.github.comments[7]
+    assert people.github.reviews.statuses[1]["description"] == "3 of 3 components are as approved"
+    (comment,) = people.github.reviews.comments[7]
     assert "Google Cloud" in comment["body"]
     assert asked["link"] in comment["body"]
-    told_all = f"{people.hook.taken}{people.github.comments}{logs(installation, 'told_deploy', run_id)}"
+    told_all = (
+        f"{people.hook.taken}{people.github.reviews.comments}{logs(installation, 'told_deploy', run_id)}"
+    )
     assert "Pl4nted" not in told_all
 
 

@@ -258,3 +258,22 @@ def test_what_airflow_stores_of_a_dag_does_not_depend_on_the_process(spec: str) 
 def test_how_images_are_signed(signing: str, given: Any, tmp_path: Path) -> None:
     (tmp_path / "platform.yaml").write_text(SPEC + signing)
     assert aws(str(tmp_path / "platform.yaml")).get_task("images.api.push").signing == given
+
+
+def test_a_source_that_is_fetched(spec: str) -> None:
+    """No task asks the worker's folder for a commit of it."""
+    folder: Any = cloud_dag("aws", spec)
+    assert folder.get_task("freeze").remote is None
+    assert folder.get_task("authorize").folder == folder.get_task("images.api.build").folder is not None
+    file = Path(spec)
+    file.write_text(f"{SPEC}source: {{gitlab: {{repository: acme/shop}}, fetch: {{deploy_key: shop_key}}}}\n")
+    fetched: Any = cloud_dag("aws", spec)
+    assert fetched.get_task("freeze").remote == {
+        "kind": "gitlab",
+        "repository": "acme/shop",
+        "connection": "gitlab_default",
+        "url": None,
+        "path": ".",
+        "deploy_key": "shop_key",
+    }
+    assert fetched.get_task("authorize").folder is fetched.get_task("images.api.build").folder is None

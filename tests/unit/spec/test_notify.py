@@ -35,6 +35,9 @@ clouds: {aws: {region: eu-west-1, state: {bucket: b}, stacks: {main: {path: infr
         ("source: {github: {repository: shop}}", "repository"),
         ("source: {github: {repository: acme/shop, url: 'https://user:pw@ghe.example.com'}}", "url"),
         ("source: {gitlab: {repository: 'acme/../shop'}}", "repository"),
+        ("source: {gitlab: {repository: '42'}, fetch: {}}", "name the project by its path"),
+        ("source: {github: {repository: acme/shop}, fetch: {path: ../x}}", "path"),
+        ("source: {github: {repository: acme/shop}, fetch: {deploy_key: 'ssh://x'}}", "deploy_key"),
     ],
 )
 def test_what_is_wrong_is_said_where_it_is(text: str, said: str, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ class Asked:
 
 @dataclass(frozen=True)
 class Answer:
-    """What goes back: JSON, or a text."""
+    """What goes back: JSON, a text, or bytes."""
 
     status: int
     body: Any = None

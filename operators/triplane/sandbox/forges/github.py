@@ -1,4 +1,4 @@
-"""GitHub Actions of ``acme/shop``, after https://docs.github.com/rest/actions: it refuses what GitHub refuses.
+"""The repository ``acme/shop`` at GitHub, after https://docs.github.com/rest: it refuses what GitHub refuses.
 
 The workflows ``deploy.yml``, ``fails.yml``, ``hangs.yml`` and ``asks.yml`` take the inputs ``environment``, ``commit`` and
 ``triplane``, which their ``run-name`` shows; ``plain.yml`` takes ``environment`` alone.
@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 
 from triplane.sandbox.forges.asked import Answer, Asked, stamp
+from triplane.sandbox.forges.reviews import GitHubReviews
 from triplane.sandbox.forges.runs import BUILD, DEPLOY, LOG, REFS, Conflict, Run, Runs
+from triplane.sandbox.forges.tokens import Tokens
 
 REPOSITORY = "acme/shop"
 NAMED = {"environment", "commit", "triplane"}
@@ -25,10 +27,11 @@ ENVIRONMENT = 4711
 
 
 class GitHub:
-    """The API, and the storage of the logs. ``token`` is the only one that it knows."""
+    """The API, and the storage of the logs."""
 
-    def __init__(self, token: str) -> None:
-        self._token = token
+    def __init__(self, tokens: Tokens, reviews: GitHubReviews) -> None:
+        self._tokens = tokens
+        self.reviews = reviews
         self._runs = Runs(30_000_000)
 
     def logs(self, asked: Asked) -> Answer:
@@ -40,10 +43,18 @@ class GitHub:
     def answer(self, asked: Asked) -> Answer:
         if not asked.headers.get("User-Agent"):
             return Answer(403, {"message": "Request forbidden by administrative rules."})
-        if asked.headers.get("Authorization") != f"Bearer {self._token}":
+        if self._tokens.concerns(asked):
+            return self._tokens.answer(asked)
+        scheme, _, token = asked.headers.get("Authorization", "").partition(" ")
+        if scheme not in ("Bearer", "token") or not self._tokens.good(token):
             return Answer(401, {"message": "Bad credentials"})
+        if asked.headers.get("X-GitHub-Api-Version") not in (None, "2022-11-28"):
+            return Answer(400, {"message": "not a supported version"})
         match = re.fullmatch(rf"/repos/{REPOSITORY}/(.+)", asked.path)
-        return self._route(asked, match[1].split("/")) if match else NOT_FOUND
+        if not match:
+            return NOT_FOUND
+        parts = match[1].split("/")
+        return self.reviews.route(asked, parts) or self._route(asked, parts)
 
     def _route(self, asked: Asked, parts: list[str]) -> Answer:
         match (asked.method, *parts):

@@ -8,6 +8,7 @@ import re
 from urllib.parse import unquote
 
 from triplane.sandbox.forges.asked import Answer, Asked, stamp
+from triplane.sandbox.forges.reviews import GitLabReviews
 from triplane.sandbox.forges.runs import BUILD, DEPLOY, LOG, REFS, Conflict, Run, Runs
 
 PROJECTS = ("acme/shop", "acme/fails", "acme/hangs", "acme/asks")
@@ -26,8 +27,9 @@ NOT_FOUND = Answer(404, {"message": "404 Not Found"})
 class GitLab:
     """The API. ``token`` is the only one that it knows."""
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, token: str, reviews: GitLabReviews) -> None:
         self._token = token
+        self.reviews = reviews
         self._runs = Runs(5_000)
 
     def answer(self, asked: Asked) -> Answer:
@@ -36,7 +38,8 @@ class GitLab:
         match = re.fullmatch(r"/api/v4/projects/([^/]+)/(.+)", asked.path)
         if match is None or unquote(match[1]) not in PROJECTS:
             return Answer(404, {"message": "404 Project Not Found"})
-        return self._route(asked, unquote(match[1]), match[2].split("/"))
+        parts = match[2].split("/")
+        return self.reviews.route(asked, parts) or self._route(asked, unquote(match[1]), parts)
 
     def _route(self, asked: Asked, project: str, parts: list[str]) -> Answer:
         match (asked.method, *parts):

@@ -1,7 +1,8 @@
 """Serves GitHub, GitLab and Azure DevOps on one loopback port, told apart by the host that the client asked for.
 
-Usage: ``python -m triplane.sandbox.forges.server SETTINGS_JSON`` with ``{"port": int, "github": token, "gitlab": token,
-"devops": token, "azure": url}``; at the last one, Azure's directory says what a token is for.
+Usage: ``python -m triplane.sandbox.forges.server SETTINGS_JSON`` with ``{"port": int, "github": token, "app": PEM, "gitlab":
+token, "devops": token, "azure": url, "git": folder}``: ``app`` is the public key of a GitHub App, at ``azure`` Azure's
+directory says what a token is for, and ``git`` holds the repositories, ``<host>/<owner>/<name>.git``.
 """
 
 from __future__ import annotations
@@ -20,19 +21,30 @@ from aiohttp import web
 from triplane.sandbox import faults
 from triplane.sandbox.forges.asked import Answer, Asked, Fault
 from triplane.sandbox.forges.devops import DevOps
-from triplane.sandbox.forges.github import LOGS_HOST, GitHub
+from triplane.sandbox.forges.git import GitHost
+from triplane.sandbox.forges.github import LOGS_HOST, REPOSITORY, GitHub
 from triplane.sandbox.forges.gitlab import GitLab
+from triplane.sandbox.forges.reviews import GitHubReviews, GitLabReviews
+from triplane.sandbox.forges.runs import REFS
+from triplane.sandbox.forges.tokens import APP, Tokens
 
 
 class Server:
     """All hosts."""
 
     def __init__(self, settings: dict[str, Any]) -> None:
-        github = GitHub(settings["github"])
+        tokens = Tokens(REPOSITORY, settings["github"], APP, settings["app"])
+        github = GitHub(tokens, GitHubReviews("https://api.github.com", commits=REFS.values(), pulls=(7,)))
+        gitlab = GitLab(
+            settings["gitlab"], GitLabReviews("https://gitlab.com", commits=REFS.values(), pulls=(7,))
+        )
+        root = Path(settings["git"])
+        at_gitlab = GitHost(root / "gitlab.com", "GitLab", lambda token: token == settings["gitlab"])
         self._hosts = {
             "api.github.com": github.answer,
+            "github.com": GitHost(root / "github.com", "GitHub", tokens.good).answer,
             LOGS_HOST: github.logs,
-            "gitlab.com": GitLab(settings["gitlab"]).answer,
+            "gitlab.com": lambda asked: (at_gitlab if at_gitlab.serves(asked) else gitlab).answer(asked),
             "dev.azure.com": DevOps(
                 settings["devops"], lambda token: _audience(settings["azure"], token)
             ).answer,
@@ -69,6 +81,8 @@ class Server:
 
 
 def _response(answer: Answer) -> web.Response:
+    if isinstance(answer.body, bytes):
+        return web.Response(body=answer.body, status=answer.status, headers=answer.headers)
     if isinstance(answer.body, str):
         return web.Response(text=answer.body, status=answer.status, headers=answer.headers)
     if answer.body is None:
