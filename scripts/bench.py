@@ -17,6 +17,7 @@ from typing import Any
 
 import bench_gates
 import bench_parent
+import bench_pipelines
 import bench_releases
 import bench_terraform
 import yaml
@@ -70,6 +71,7 @@ def benches(scratch: Path) -> Iterator[tuple[str, float, float]]:
     yield "dag_parse_300", dag_parse(scratch, large, 3), 2.0
     yield "dag_parse_growth", parse_growth(scratch, _large_platform(scratch, 100), large), 1.2
     yield "gates_100", bench_gates.polling(), 1.2
+    yield "pipelines_100", bench_pipelines.polling(), 1.2
     with bench_releases.prepared(scratch):
         seconds, image = bench_releases.unchanged_image(scratch)
         yield "unchanged_image_seconds", seconds, 1.5

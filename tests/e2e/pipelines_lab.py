@@ -31,6 +31,15 @@ ROLE = "arn:aws:iam::000000000000:role/pipelines"
 WORKFLOWS = {"good": "deploy.yml", "fails": "fails.yml", "hangs": "hangs.yml", "asks": "asks.yml"}
 CLOUD_DEPLOY = "https://clouddeploy.googleapis.com/v1/projects/triplane-sandbox/locations/europe-west1"
 PORTS = {"codebuild": "aws", "codepipeline": "aws", "cloud_deploy": "gcp-rest"}
+RESULTS = {
+    "codebuild": set(),
+    "codepipeline": {"Deploy/Deploy"},
+    "cloud_deploy": {"release"},
+    "azure_pipelines": {"report"},
+    "github_actions": {"report"},
+    "gitlab": {"build-all", "deploy-all"},
+}
+"""What a good run leaves behind."""
 APPROVALS = {
     "codepipeline": "Release/Approve",
     "cloud_deploy": "page-prod",

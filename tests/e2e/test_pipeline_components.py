@@ -101,9 +101,9 @@ class Release:
         signed = decision.sign(settings.signing_keys()).to_json()
         return {"change_set": digest, "authorization": {"decisions": [signed]}}
 
-    def run(self, change: ComponentChange, **more: Any) -> dict[str, Any]:
+    def run(self, change: ComponentChange, *, intent: str = "deploy", **more: Any) -> dict[str, Any]:
         """To the end, as the triggerer does it. What is done is recorded."""
-        given = self.approved(change)
+        given = self.approved(change, intent=intent)
         settings_of = {"approves": self.running.approves, "timeout": self.running.timeout, "interval": 0.1}
         task = PipelineComponentOperator(**self.arguments(self.running, **settings_of, **given, **more))
         try:
@@ -211,3 +211,25 @@ def test_what_was_approved_is_what_runs(release: Release) -> None:
     with pytest.raises(AirflowFailException, match="is not approved"):
         PipelineComponentOperator(**release.arguments(release.running, **given)).execute(release.context())
     assert release.plan().action == "create", "nothing has run"
+
+
+def test_a_rollback_runs_it_with_what_it_was_given_then(release: Release) -> None:
+    service = connect(release.running.system, release.arguments(release.running)["options"])
+    first_commit, first_image = release.commit, release.image
+    release.run(release.plan())
+    release.commit, release.image = "b" * 40, f"{IMAGE}{'2' * 64}"
+    second = release.run(release.plan())["details"]["run"]
+
+    release.commit, release.image = first_commit, first_image
+    left = release.plan(intent="rollback", on_rollback="leave")
+    assert (left.action, left.summary) == ("none", f"was run at {'b' * 12}: {second}")
+    assert release.run(left, intent="rollback")["state"] == "unchanged"
+    assert service.newest() == second
+
+    back = release.plan(intent="rollback")
+    assert (back.action, str(back.risk)) == ("update", "medium")
+    assert any(line.endswith(f"{IMAGE}{'2' * 64} -> {first_image}") for line in back.lines)
+    result = release.run(back, intent="rollback")
+    assert result["state"] == "deployed"
+    assert service.newest() == result["details"]["run"] != second
+    assert release.plan().action == "none", "what was good then is what is there now"

@@ -21,6 +21,7 @@ from cryptography.fernet import Fernet
 from tests.e2e import pipelines_lab as lab
 from triplane.pipelines.begun import Begun
 from triplane.pipelines.operators import PipelineApprovalOperator, PipelineOperator, PipelineTask
+from triplane.pipelines.pipeline import Wanted
 from triplane.pipelines.systems import SYSTEMS, connect
 from triplane.pipelines.triggers import OVERDUE, PipelineTrigger
 from triplane.sandbox.forges.runs import COMMIT
@@ -137,6 +138,7 @@ def test_a_run_is_started_awaited_and_told(system: str, pipelines: Sandbox) -> N
     assert found["run"] == trigger.pipeline_run
     assert {stage["state"] for stage in found["stages"]} == {"succeeded"}
     assert found["link"].startswith("https://")
+    assert set(found["results"]) == lab.RESULTS[system]
     assert given["ti"].pushed == {"pipeline_url": found["link"]}
     json.dumps(found)
     # A retry after a crash takes the run that there was; a task that was cleared runs it again.
@@ -443,3 +445,55 @@ def test_a_workflow_that_does_not_take_our_token_is_not_guessed(
         task.execute(given)
     cleared = context(given["dag_run"].run_id, max_tries=1, try_number=2)
     assert deferred(task, cleared).pipeline_run != first.pipeline_run
+
+
+def test_a_check_of_azure_that_refuses_is_the_reason(pipelines: Sandbox) -> None:
+    task, given = operator("azure_pipelines", "good"), context()
+    task.options = {**task.options, "pipeline": "refused-fails"}
+    with pytest.raises(AirflowFailException, match="failed: failed deploy: check Branch control failed"):
+        task.resume(given, event(deferred(task, given)))
+
+
+def test_a_hundred_runs_are_waited_for_in_one_process(pipelines: Sandbox) -> None:
+    """In one event loop, as in a triggerer; `make bench` says how well it keeps to their interval."""
+    service = connect("gitlab", lab.options("gitlab", "good"))
+    runs = [service.start(Wanted(token=f"hundred{number}")) for number in range(100)]
+    deadline = time.time() + 60
+
+    async def one(run: str) -> dict[str, Any]:
+        trigger = PipelineTrigger(
+            system="gitlab", options=lab.options("gitlab", "good"), run=run, deadline=deadline, interval=1
+        )
+        return dict((await anext(aiter(trigger.run()))).payload)
+
+    async def all_of_them() -> list[dict[str, Any]]:
+        return await asyncio.gather(*map(one, runs))
+
+    ended = asyncio.run(all_of_them())
+    assert [each["run"] for each in ended] == runs
+    assert {each["standing"]["state"] for each in ended} == {"succeeded"}
+
+
+SITUATIONS = {
+    "success": test_a_run_is_started_awaited_and_told,
+    "failure with its explanation": test_a_failure_is_explained_without_secrets,
+    "timeout": test_the_time_limit_cancels_the_run,
+    "cancel": test_a_person_who_ends_the_task_ends_the_run,
+    "kill and re-attach": test_a_task_killed_before_it_noted_the_run_starts_no_other,
+    "lost answer": test_a_lost_answer_starts_no_other,
+    "throttling": test_throttling_is_waited_for,
+    "expired credentials": test_credentials_that_have_ended_are_told_and_may_be_renewed,
+    "approval by our decision alone": test_an_approval_is_answered_by_a_decision_alone,
+    "refusal": test_a_refusal_ends_the_run,
+    "approval left alone": test_nothing_is_approved_by_default,
+}
+"""What every system is tried in; one that asks for no approvals is not in the last three."""
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_every_system_is_tried_in_every_situation(situation: str) -> None:
+    (marked,) = [mark for mark in SITUATIONS[situation].pytestmark if mark.name == "parametrize"]  # type: ignore[attr-defined]
+    tried = {getattr(each, "values", (each,))[0] for each in marked.args[1]}
+    asks = situation.startswith(("approval", "refusal"))
+    assert tried == set(lab.APPROVALS if asks else SYSTEMS)
+    assert set(SYSTEMS) - set(lab.APPROVALS) == {"codebuild"}

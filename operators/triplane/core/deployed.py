@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from triplane.core.store import ArtifactStore
 
 THERE = ("deployed", "unchanged", "rolled_back")
+STAYS = {
+    "stack": "its resources and its state stay",
+    "machines": "what its playbook did stays on the machines",
+    "manifests": "its objects stay in the cluster",
+    "chart": "its release stays in the cluster",
+    "function": "it goes on serving",
+}
+"""Kinds that no deployment removes when they leave the spec -> what is left of them then."""
 
 
 def read(store: ArtifactStore, scope: str) -> dict[str, dict[str, Any]]:
@@ -45,6 +53,16 @@ def record(
                 "secrets": dict(change_set.secrets.get(result["address"], {})),
             }
     store.put_named(_key(scope), canonical_json(found))
+
+
+def left_behind(store: ArtifactStore, scope: str, wanted: Iterable[str]) -> dict[str, str]:
+    """Address -> what is left of it, for what was deployed once and is not ``wanted`` (addresses) any more."""
+    known, in_spec = read(store, scope), set(wanted)
+    return {
+        address: f"it has left the spec, and {STAYS[kind]}; last deployed at {known[address]['revision'][:12]}"
+        for address in sorted(known)
+        if address not in in_spec and (kind := address.split("/")[1]) in STAYS
+    }
 
 
 def _key(scope: str) -> str:

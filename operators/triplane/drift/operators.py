@@ -98,6 +98,7 @@ class DriftReportOperator(BaseOperator):
             "coverage": report.coverage(found["components"]),
             "groups": groups(found["components"], alarms),
             "kept_as": kept.name(self.environment, run.run_id),
+            "left_behind": self._left_behind(expected),
         }
         for line in report.lines(found):
             self.log.info("%s", line)
@@ -131,6 +132,18 @@ class DriftReportOperator(BaseOperator):
                 settings.artifact_store().put_named(key, json.dumps(memory(check, run_id)).encode())
             found.append(check.to_json())
         return found
+
+    def _left_behind(self, expected: Sequence[str]) -> dict[str, str]:
+        """What was deployed once and is in the spec no more, where no deployment removes it: nobody checks that."""
+        from triplane.core import deployed
+
+        store, clouds = settings.artifact_store(), dict.fromkeys(each.split("/")[0] for each in expected)
+        scopes = [f"{self.environment}/{cloud}" for cloud in clouds]
+        return {
+            key: said
+            for scope in scopes
+            for key, said in deployed.left_behind(store, scope, expected).items()
+        }
 
     def _repair(self, context: Context, found: Mapping[str, Any], alarms: Alarms) -> str | None:
         """Start a deployment that puts back what has an alarm, unless one was started for it before."""

@@ -90,7 +90,10 @@ def lines(report: Mapping[str, Any], now: datetime | None = None) -> list[str]:
             since = f" (since {resource['first_seen'][:16]})" if resource.get("first_seen") else ""
             found.append(f"    {resource['address']}: {names or resource.get('action', 'changed')}{since}")
         found += [f"    {name}: {text}" for name in NOTES for text in item.get(name, ())]
-    return found
+    return [
+        *found,
+        *(f"{address}: left behind: {said}" for address, said in report.get("left_behind", {}).items()),
+    ]
 
 
 def markdown(report: Mapping[str, Any], now: datetime | None = None) -> str:
@@ -118,6 +121,11 @@ def _markdown(report: Mapping[str, Any], now: datetime | None) -> Iterator[str]:
         yield "## By cause"
         yield ""
         yield from (group_line(group) for group in report["groups"])
+    if left := report.get("left_behind"):
+        yield ""
+        yield "## Left behind"
+        yield ""
+        yield from (f"- {address}: {said}" for address, said in left.items())
     shown = [item for item in report["components"] if item["state"] != IN_SYNC]
     if shown:
         yield ""

@@ -176,17 +176,22 @@ def _stages(records: list[Mapping[str, Any]]) -> Iterator[Stage]:
     for stage in records:
         if stage["type"] != "Stage":
             continue
+        inside = [record for record in records if _above(record, parents) == stage["id"]]
+        checked = [record for record in inside if record["type"].startswith("Checkpoint.")]
+        held = [record["name"] for record in checked if record["state"] == "inProgress"]
         state = RECORDS.get(stage.get("result") or "", "running")
         if state == "running" and stage["state"] == "pending":
-            state = "pending"
-        said = [
+            state = "waiting" if held else "pending"
+        said = [f"check {record['name']} failed" for record in checked if record.get("result") == "failed"]
+        said += [
             issue.get("message", "")
-            for record in records
-            if record["type"] in ("Task", "Job") and _above(record, parents) == stage["id"]
+            for record in inside
+            if record["type"] in ("Task", "Job")
             for issue in record.get("issues") or ()
             if issue.get("type") == "error"
         ]
-        yield Stage(name=stage["name"], state=state, reason=" ".join(dict.fromkeys(said)))
+        waits = [f"for {name}" for name in held] if state == "waiting" else []
+        yield Stage(name=stage["name"], state=state, reason=" ".join(dict.fromkeys([*waits, *said])))
 
 
 def _waits(records: list[Mapping[str, Any]]) -> Iterator[Approval]:

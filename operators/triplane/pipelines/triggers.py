@@ -12,6 +12,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from triplane.core.errors import TransientError, TriplaneError
 from triplane.forge.rest import RateLimited, Unauthenticated
+from triplane.gates.triggers import in_thread
 from triplane.pipelines.pipeline import Pipeline, Standing
 
 LOST_SECONDS = 600.0
@@ -67,10 +68,11 @@ class PipelineTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """One event."""
         seen, refused = time.monotonic(), False
+        due = seen
         while True:
             pause = self.interval
             try:
-                standing = await asyncio.to_thread(self._look)
+                standing = await in_thread(self._look)
                 seen, refused = time.monotonic(), False
                 if standing.state != "running" or self._concerns(standing):
                     yield TriggerEvent({"run": self.pipeline_run, "standing": standing.to_json()})
@@ -92,11 +94,12 @@ class PipelineTrigger(BaseTrigger):
             except TriplaneError as error:
                 yield self._error(error)
                 return
-            await asyncio.sleep(pause)
+            due = max(due + pause, time.monotonic())
+            await asyncio.sleep(due - time.monotonic())
 
     async def on_kill(self) -> None:
         """A person ended the task: end the run too."""
-        await asyncio.to_thread(self.cancel)
+        await in_thread(self.cancel)
 
     def cancel(self) -> None:
         """End the run."""

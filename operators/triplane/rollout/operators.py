@@ -17,7 +17,7 @@ from triplane.rollout.decisions import release_decisions
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from triplane.core.change import ChangeSet
+    from triplane.core.change import ChangeSet, ComponentChange
 
 
 CHANGED = ("deployed", "destroyed")
@@ -101,6 +101,7 @@ class ChangeSetOperator(BaseOperator):
         from triplane.core.approval import votes_needed
         from triplane.core.change import ChangeSet
 
+        changes = [settings.unseal(context, plan) for plan in flat(self.plans)]
         undo = (json.loads(self.undo) if isinstance(self.undo, str) else self.undo) or {}
         try:
             settings.claim(self.environment, self.platform)
@@ -117,7 +118,7 @@ class ChangeSetOperator(BaseOperator):
             spec=self.frozen["spec"],
             policy=self.policies[self.environment],
             planned_at=_run(context).run_after.isoformat(),
-            changes=tuple(settings.unseal(context, plan) for plan in flat(self.plans)),
+            changes=(*changes, *self._left_behind(change.address for change in changes)),
             tests=() if self.action in ("rollback", "destroy") else self._tested(),
             emergency=settings.redactor()(self.emergency.strip()),
             release=(self.release or {})
@@ -150,6 +151,17 @@ class ChangeSetOperator(BaseOperator):
                 "The approval of the release does not cover this, so people are asked: %s", reason
             )
         return questions(change_sets, needed if str(self.ask) == "True" else 0)
+
+    def _left_behind(self, planned: Iterable[str]) -> Iterator[ComponentChange]:
+        """What has left the spec and that nothing here touches: people see it, and nobody has to approve it."""
+        from triplane.core import deployed
+        from triplane.core.change import ComponentChange, Risk
+
+        scope = f"{self.environment}/{self.cloud}"
+        for address, said in deployed.left_behind(settings.artifact_store(), scope, planned).items():
+            yield ComponentChange(
+                address=address, action="none", risk=Risk.NONE, summary=f"left behind: {said}", binds={}
+            )
 
     def _secret_versions(self) -> dict[str, dict[str, str]]:
         from triplane.secrets.versions import current

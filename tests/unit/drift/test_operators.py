@@ -15,7 +15,7 @@ from tests.event_sources import store
 
 from triplane import settings
 from triplane.core.drift import finding, judge, memory
-from triplane.drift import kept
+from triplane.drift import kept, report
 from triplane.drift.operators import DriftReportOperator, DriftVerdictOperator
 from triplane.rollout import runs
 
@@ -174,3 +174,16 @@ def test_images_have_a_memory_of_their_own(airflow: Airflow) -> None:
     )
     blind = task._with_images([], "r3")[0]
     assert (blind["state"], blind["last_good"]) == ("unknown", again["checked_at"])
+
+
+def test_what_has_left_the_spec_is_told_and_raises_no_alarm(airflow: Airflow) -> None:
+    known = {name: {"revision": "c" * 40} for name in ("aws/machines/workers", ADDRESS)}
+    settings.artifact_store().put_named("deployments/prod/aws", json.dumps(known).encode())
+    found = airflow.check("r1")
+    said = (
+        "it has left the spec, and what its playbook did stays on the machines; last deployed at cccccccccccc"
+    )
+    assert found["left_behind"] == {"aws/machines/workers": said}
+    assert found["alarms"]["new"] == 0
+    assert report.lines(found)[-1] == f"aws/machines/workers: left behind: {said}"
+    assert f"- aws/machines/workers: {said}" in report.markdown(found)

@@ -68,7 +68,30 @@ def test_an_approval_of_azure_is_named_after_the_stage_that_it_holds_up() -> Non
         {"id": "b", "parentId": "c", "type": "Checkpoint.Approval", "name": "x", "state": "completed"},
     ]
     assert [(each.name, each.id) for each in azure_pipelines._waits(records)] == [("prod", "a")]
-    assert next(azure_pipelines._stages(records)).state == "pending"
+    assert list(azure_pipelines._stages(records)) == [Stage(name="prod", state="waiting", reason="for x")]
+
+
+def test_a_check_of_azure_is_told_and_is_no_approval() -> None:
+    records: list[dict[str, Any]] = [
+        {"id": "s", "parentId": None, "type": "Stage", "name": "prod", "state": "pending"},
+        {"id": "c", "parentId": "s", "type": "Checkpoint", "name": "Checkpoint", "state": "inProgress"},
+        {
+            "id": "t",
+            "parentId": "c",
+            "type": "Checkpoint.TaskCheck",
+            "name": "Office hours",
+            "state": "inProgress",
+        },
+    ]
+    assert list(azure_pipelines._waits(records)) == []
+    assert list(azure_pipelines._stages(records)) == [
+        Stage(name="prod", state="waiting", reason="for Office hours")
+    ]
+    for record in records:
+        record |= {"state": "completed", "result": "failed"}
+    assert list(azure_pipelines._stages(records)) == [
+        Stage(name="prod", state="failed", reason="check Office hours failed")
+    ]
 
 
 def test_a_canary_waits_until_somebody_advances_it() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -479,3 +480,18 @@ def test_tasks_that_have_nothing_to_do_are_skipped(action: str, monkeypatch: pyt
     )
     states = {item["address"].rpartition("/")[2]: item["state"] for item in record.execute(run)}
     assert states == dict.fromkeys(idle, "unchanged") | {"changed": "deployed"}
+
+
+def test_what_has_left_the_spec_is_shown_as_left_behind() -> None:
+    known = {"revision": "c" * 40, "version": "1"}
+    gone = ("aws/machines/workers", "aws/function/hook", "aws/schedule/nightly", "aws/pipeline/release")
+    entries = dict.fromkeys((*gone, "aws/stack/network"), known)
+    settings.artifact_store().put_named("deployments/prod/aws", json.dumps(entries).encode())
+    digest, votes = make_change_set(plan(Risk.NONE))
+    change_set = settings.get_change_set(digest)
+    assert {change.address: change.summary for change in change_set.changes[1:]} == {
+        "aws/function/hook": "left behind: it has left the spec, and it goes on serving; last deployed at cccccccccccc",
+        "aws/machines/workers": "left behind: it has left the spec, and what its playbook did stays on the machines; "
+        "last deployed at cccccccccccc",
+    }
+    assert (change_set.changed, votes) == ((), [])

@@ -1,7 +1,7 @@
 """Azure DevOps: the pipelines of ``acme/platform``, after https://learn.microsoft.com/rest/api/azure/devops: it refuses what
 the real one refuses.
 
-The pipelines ``deploy``, ``fails``, ``hangs`` and ``asks`` have the parameters ``environment``, ``image`` and ``triplaneRun``.
+The pipelines ``deploy``, ``fails``, ``hangs``, ``asks`` and ``refused-fails``, whose stage ``deploy`` a check refuses, have the parameters ``environment``, ``image`` and ``triplaneRun``.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from triplane.sandbox.forges.asked import Answer, Asked
 from triplane.sandbox.forges.runs import BUILD, COMMIT, DEPLOY, LOG, REFS, Conflict, Run, Runs
 
 PLACE = "/acme/platform/_apis/"
-PIPELINES = {"1": "deploy", "2": "fails", "3": "hangs", "4": "asks"}
+PIPELINES = {"1": "deploy", "2": "fails", "3": "hangs", "4": "asks", "5": "refused-fails"}
 PARAMETERS = {"environment", "image", "triplaneRun"}
 VERSIONS = ("7.1", "7.0", "6.0")
 RESULTS = {"succeeded": "succeeded", "failed": "failed", "cancelled": "canceled", "skipped": "skipped"}
@@ -177,6 +177,10 @@ def _records(run: Run) -> list[Record]:
         if state == "failed":
             task |= {"log": {"id": TASK_LOG}, "issues": [{"type": "error", "message": LOG[-1]}]}
         found += [stage, job, task]
+        if name == DEPLOY and "refused" in run.name:
+            task |= {"log": None, "issues": []}
+            gate = _record(run, "checkpoint", "Checkpoint", state, 1, stage["id"])
+            found += [gate, _record(run, "Branch control", "Checkpoint.TaskCheck", state, 1, gate["id"])]
         if name == DEPLOY and "asks" in run.name:
             gate = _record(run, "checkpoint", "Checkpoint", state, 1, stage["id"])
             approval = _record(run, "approval", "Checkpoint.Approval", state, 1, gate["id"])
