@@ -12,8 +12,9 @@ from triplane.core.approval import Decision, Policy
 from triplane.core.change import ChangeSet
 from triplane.core.errors import RefusedError
 from triplane.core.words import cloud as cloud_name
+from triplane.questions import DIGEST, REASON
 
-DIGEST, REASON, HOLD = "digest", "reason", "hold_"
+HOLD = "hold_"
 
 
 class Answer(NamedTuple):

@@ -11,16 +11,14 @@ from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
 
 from triplane import settings
 from triplane.core.errors import RefusedError
+from triplane.questions import APPROVE
 
 if TYPE_CHECKING:
-    from airflow.sdk import Context, Param
+    from airflow.sdk import Context
 
     from triplane.approval.form import Answer
     from triplane.core.approval import Decision
     from triplane.core.change import ChangeSet
-
-APPROVE = "Approve"
-REJECT = "Reject"
 
 
 class ApprovalSensor(BaseOperator):
@@ -60,6 +58,7 @@ class ApprovalSensor(BaseOperator):
         """Show the change sets and park until somebody answers."""
         from triplane.approval import form, review
         from triplane.core.approval import Policy
+        from triplane.questions import pose
 
         change_sets = self._load()
         policies = [Policy.from_json(change_set.policy) for change_set in change_sets]
@@ -68,13 +67,17 @@ class ApprovalSensor(BaseOperator):
             self.log.info("%s", line)
         # Before the question is there: who answers while this task is still busy makes Airflow fail it.
         self._tell(context, change_sets)
-        self._ask(
-            context,
-            subject=review.subject(change_sets),
-            body=review.body(change_sets, run.triggering_user_name or "a schedule", self._log_link(context)),
-            params=form.params(change_sets),
-            approvers=sorted({name for policy in policies for name in policy.approvers}),
-        )
+        requester = run.triggering_user_name or "a schedule"
+        try:
+            pose(
+                context,
+                subject=review.subject(change_sets),
+                body=review.body(change_sets, requester, self._log_link(context)),
+                params=form.params(change_sets),
+                approvers=sorted({name for policy in policies for name in policy.approvers}),
+            )
+        except RefusedError as error:
+            raise AirflowFailException(str(error)) from error
         self.log.info("Waiting for vote %d of %d on %s", self.vote + 1, self.votes, dict(self.change_sets))
         timeout = timedelta(seconds=min(policy.expires for policy in policies))
         raise TaskAwaitingInput(method_name="execute_complete", timeout=timeout)
@@ -135,9 +138,10 @@ class ApprovalSensor(BaseOperator):
         self, context: Context, event: Mapping[str, Any], change_sets: Sequence[ChangeSet], answer: Answer
     ) -> Decision:
         from triplane.core.approval import Decision, Policy, decision_expiry
+        from triplane.questions import responder
 
         run: Any = context["dag_run"]
-        user = event.get("responded_by_user") or {}
+        name, known_as = responder(event)
         expiries = [
             decision_expiry(event["responded_at"], Policy.from_json(item.policy)) for item in change_sets
         ]
@@ -147,8 +151,8 @@ class ApprovalSensor(BaseOperator):
             vote=self.vote,
             votes=self.votes,
             requester=run.triggering_user_name or "",
-            responder=str(user.get("name") or user.get("id") or ""),
-            responder_id=str(user.get("id") or ""),
+            responder=name,
+            responder_id=known_as,
             approved=event["chosen_options"] == [APPROVE],
             change_sets={item.cloud: item.digest for item in change_sets if item.cloud not in answer.held},
             held=answer.held,
@@ -156,33 +160,3 @@ class ApprovalSensor(BaseOperator):
             decided_at=event["responded_at"].isoformat(),
             expires_at=min(expiries),
         )
-
-    def _ask(
-        self,
-        context: Context,
-        *,
-        subject: str,
-        body: str,
-        params: Mapping[str, Param],
-        approvers: Sequence[str],
-    ) -> None:
-        """Write the request; Airflow keeps an earlier text after a clear, so what it kept is compared."""
-        from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
-        from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
-
-        task_instance: Any = context["task_instance"]
-        stored: Any = SUPERVISOR_COMMS.send(
-            CreateHITLDetailPayload(
-                ti_id=task_instance.id,
-                options=[APPROVE, REJECT],
-                subject=subject,
-                body=body,
-                params={name: param.serialize() for name, param in params.items()},
-                assigned_users=[{"id": name, "name": name} for name in approvers],  # type: ignore[list-item]
-            )
-        )
-        if (stored.subject, stored.body) != (subject, body):
-            raise AirflowFailException(
-                "Airflow still shows the text of an earlier try, which is not what would be applied now; "
-                "start a new run"
-            )

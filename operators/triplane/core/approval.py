@@ -6,17 +6,16 @@ XCom nor a run configuration nor a task marked successful by hand can stand in f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from triplane.core.calendar import Calendar
 from triplane.core.change import ChangeSet, Risk
-from triplane.core.digest import canonical_json
 from triplane.core.errors import RefusedError, StaleError
-from triplane.core.keys import key_id, seal, sealed
 from triplane.core.runs import apply_run_id
+from triplane.core.signed import Signed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +77,7 @@ class Policy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision:
+class Decision(Signed):
     """One person's answer. ``change_sets`` maps each cloud that is approved to the digest that was shown.
 
     ``dag_id``, ``run_id`` and ``vote`` say which approval task asked, and ``votes`` how many of them did; times are
@@ -99,23 +98,11 @@ class Decision:
     held: tuple[str, ...] = ()
     reason: str = ""
     responder_id: str = ""
-    key: str = ""
-    signature: str = ""
 
     @property
     def known_as(self) -> set[str]:
         """The names of who answered."""
         return {self.responder, self.responder_id} - {""}
-
-    def sign(self, keys: Sequence[str]) -> Decision:
-        """This decision signed with the newest of ``keys``."""
-        unsigned = replace(self, key=key_id(keys[0]), signature="")
-        return replace(unsigned, signature=seal(keys[0], canonical_json(unsigned.to_json())))
-
-    def signed_by(self, keys: Iterable[str]) -> bool:
-        """Whether one of ``keys`` signed exactly this content."""
-        unsigned = replace(self, signature="")
-        return sealed(keys, self.key, canonical_json(unsigned.to_json()), self.signature)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for XCom."""

@@ -15,6 +15,7 @@ from triplane.core.errors import InputError
 from triplane.core.history import AUTHORIZED, PLANNED, ROLLOUT
 from triplane.core.keys import key_id, seal
 from triplane.core.ledger import Entry, Ledger
+from triplane.core.waiver import WAIVER, Waiver
 
 WRITTEN = (1980, 1, 1, 0, 0, 0)
 MANIFEST = "manifest.json"
@@ -96,6 +97,7 @@ def _story(run_id: str, entries: Mapping[str, Sequence[Entry]], change_sets: Map
         scope = f"{item.environment}/{item.cloud}"
         own = [entry for entry in entries.get(scope, ()) if entry.body.get("digest") == item.digest]
         parts += [_change_set(scope, item), *_approvals(own), *_results(own)]
+    parts += [part for scope, own in sorted(entries.items()) for part in _waivers(scope, own)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -130,6 +132,16 @@ def _approvals(entries: Sequence[Entry]) -> list[str]:
                 "\n".join(lines if decisions else [*lines, "- the policy asks nobody for this risk"])
             )
     return found
+
+
+def _waivers(scope: str, entries: Sequence[Entry]) -> list[str]:
+    found = [Waiver.from_json(entry.body) for entry in entries if entry.kind == WAIVER]
+    lines = [
+        f"- {waiver.gate}: {'let go on' if waiver.approved else 'rejected'} by {waiver.responder} at {waiver.decided_at}"
+        + (f", {waiver.reason}" if waiver.reason else "")
+        for waiver in found
+    ]
+    return ["\n".join([f"## {scope}: gates without data", "", *lines])] if lines else []
 
 
 def _results(entries: Sequence[Entry]) -> list[str]:

@@ -12,7 +12,7 @@ from airflow.sdk import TaskGroup
 
 from triplane.approval.sensors import ApprovalSensor
 from triplane.factories.context import Build, retries
-from triplane.factories.gates import checks_in
+from triplane.factories.gates import checks_in, terms
 from triplane.factories.images import DESTROYS
 from triplane.factories.releases import chart_options
 from triplane.factories.values import function_environment, per_environment, secret_reference
@@ -78,8 +78,8 @@ class Component(NamedTuple):
     options: Mapping[str, Any]
     after: tuple[str, ...] = ()
     takes_source: bool = True
-    gate: Any = None
-    """Checks for a task of their own after the apply, of what cannot be rolled back by itself."""
+    gate: Mapping[str, Any] | None = None
+    """What a task of its own after the apply is given to judge it, of what cannot be rolled back by itself."""
 
     @property
     def kind(self) -> str:
@@ -105,10 +105,13 @@ class Component(NamedTuple):
 
     def _judge(self, tasks: list[Any]) -> GateSensor:
         """A rollback is not judged, nor what was not changed."""
+        assert self.gate
         state = f"(ti.xcom_pull(task_ids='{tasks[0].task_id}', key='result') or {{}}).get('state')"
         gate = GateSensor(
             task_id=f"{self.name}.gate",
-            checks=self.gate,
+            checks=self.gate["gate"],
+            ask=self.gate["ask"],
+            scopes=[f"{ENVIRONMENT}/{self.address.partition('/')[0]}"],
             before="{{ dag_run.start_date }}",
             skip=f"{{{{ ti.xcom_pull(task_ids='authorize', key='intent') == 'rollback' or {state} == 'unchanged' }}}}",
             trigger_rule="none_failed_min_one_success",
@@ -188,7 +191,7 @@ def stacks(build: Build, cloud: str, frozen: Any) -> list[Component]:
             apply_operator=TerraformApplyOrAskOperator,
             destroy_operator=TerraformDestroyOperator,
             options=options,
-            gate=gate_of(build, build.platform.cloud(cloud).stacks[name].gate),
+            gate=gate_of(build, build.platform.cloud(cloud).stacks[name].gate) or None,
             after=tuple(f"{cloud}/stack/{other}" for other in after),
         )
     return list(found.values())
@@ -248,7 +251,7 @@ def charts(build: Build, cloud: str, frozen: Any, pushed: Mapping[str, Any]) -> 
         options = {
             "scope": f"{ENVIRONMENT}/{cloud}",
             **chart_options(build.platform, name, chart),
-            "gate": gate_of(build, chart.gate),
+            **gate_of(build, chart.gate),
             **cluster_options(build, cloud),
         }
         plan = HelmPlanOperator(
@@ -355,15 +358,15 @@ def function_options(build: Build, cloud: str, name: str) -> dict[str, Any]:
         "options": per_environment(build.platform, function.options()),
         "traffic": function.traffic.plain(),
         "smoke": per_environment(build.platform, function.smoke.plain()) if function.smoke else None,
-        "gate": gate_of(build, function.gate),
+        **gate_of(build, function.gate),
         "limit": function.ready.total_seconds(),
         **place(build, cloud),
     }
 
 
-def gate_of(build: Build, names: tuple[str, ...]) -> Any:
-    """The checks that judge a component, None where nothing does."""
-    return checks_in(build.platform, names) if names else None
+def gate_of(build: Build, names: tuple[str, ...]) -> dict[str, Any]:
+    """What judges a component, and who is asked where there is no data; empty where nothing does."""
+    return {"gate": checks_in(build.platform, names), "ask": terms(build, names)} if names else {}
 
 
 def function_name(build: Build, cloud: str, name: str) -> str:

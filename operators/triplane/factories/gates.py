@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from triplane.clouds import DEFAULT_CONNECTIONS
+from triplane.factories.context import Build, policies
+from triplane.factories.notify import routes_of
 from triplane.factories.values import PerEnvironment, per_environment
 from triplane.spec.model import Platform
 
@@ -21,6 +23,26 @@ def checks(platform: Platform, names: Sequence[str]) -> list[dict[str, Any]]:
 def checks_in(platform: Platform, names: Sequence[str]) -> PerEnvironment:
     """The same for each environment, its references replaced."""
     return per_environment(platform, checks(platform, names))
+
+
+def terms(build: Build, names: Sequence[str]) -> PerEnvironment | None:
+    """Who is asked where the gates that are called ``names`` have no data, for each environment: its approvers, for as
+    long as an approval holds. None where none of them asks.
+    """
+    if not any(build.platform.gates[name].no_data == "ask" for name in names):
+        return None
+    routes = routes_of(build)
+    return PerEnvironment(
+        {
+            name: {
+                "approvers": policy["approvers"],
+                "within": policy["expires"],
+                "requester_may_approve": policy["requester_may_approve"],
+                "notify": routes,
+            }
+            for name, policy in policies(build.platform).items()
+        }
+    )
 
 
 def _defaults(platform: Platform, name: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -12,10 +12,10 @@ from triplane.approval.decision import DecisionOperator
 from triplane.approval.sensors import ApprovalSensor
 from triplane.core.runs import apply_run_id, plan_run_id, settle_run_id
 from triplane.factories.cloud import ASK, freeze_task, queue_task, reminder, rollback_of
-from triplane.factories.components import parity, task_ids
+from triplane.factories.components import ENVIRONMENT, parity, task_ids
 from triplane.factories.context import Build, releases, retries, spec, with_params
 from triplane.factories.forge import source_params, tell_source
-from triplane.factories.gates import checks_in
+from triplane.factories.gates import checks_in, terms
 from triplane.factories.images import build_image, built_digests, registry_parity
 from triplane.factories.notify import routes_of
 from triplane.factories.testing import tasks_of_tests
@@ -123,7 +123,9 @@ def _gates(build: Build, applied: Mapping[str, Any]) -> list[GateSensor]:
     for earlier, later in pairwise(build.platform.release_stages()):
         gate = GateSensor(
             task_id=f"gate.{'_'.join(earlier)}",
-            checks=_checks(build),
+            checks=_in_each(build, lambda names: checks_in(build.platform, names)),
+            ask=_in_each(build, lambda names: terms(build, names)),
+            scopes=[f"{ENVIRONMENT}/{cloud}" for cloud in later],
             before="{{ dag_run.start_date }}",
             skip=f"{{{{ {NOTHING_APPLIED} or params.action == 'destroy' }}}}",
             trigger_rule="none_failed",
@@ -134,10 +136,11 @@ def _gates(build: Build, applied: Mapping[str, Any]) -> list[GateSensor]:
     return gates
 
 
-def _checks(build: Build) -> PerEnvironment:
-    """The gates of each environment's release."""
+def _in_each(build: Build, of: Callable[[tuple[str, ...]], PerEnvironment | None]) -> PerEnvironment:
+    """What the gates of each environment's release say there."""
     named = {name: build.platform.release_of(name).gate for name in build.platform.environments}
-    return PerEnvironment({name: checks_in(build.platform, gates).of(name) for name, gates in named.items()})
+    found = {name: of(gates) for name, gates in named.items()}
+    return PerEnvironment({name: value and value.of(name) for name, value in found.items()})
 
 
 def _settle(build: Build, change_sets: Any, gates: Sequence[GateSensor]) -> SettleOperator:

@@ -6,12 +6,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from triplane.core.errors import InputError
 
 Against = Literal["nothing", "before", "baseline"]
 Way = Literal["ratio", "difference"]
+Silence = Literal["wait", "fail", "ask"]
 SOURCES = ("http", "prometheus", "cloudwatch", "cloud_monitoring", "azure_monitor")
 
 
@@ -63,7 +64,8 @@ class Check:
         query to the same source, gives at the same time
     :param lasting: for how long it must be good without a break
     :param every: between two looks
-    :param no_data: ``wait`` for data that is missing, for ``patience`` in all, or ``fail`` at once; never pass
+    :param no_data: ``wait`` for data that is missing, for ``patience`` in all, or ``fail`` at once, or ``ask`` a person
+        after having waited; never pass
     """
 
     source: str
@@ -76,12 +78,16 @@ class Check:
     baseline: Mapping[str, Any] | None = field(default=None)
     lasting: float = 60.0
     every: float = 15.0
-    no_data: Literal["wait", "fail"] = "wait"
+    no_data: Silence = "wait"
     patience: float = 600.0
 
     def __post_init__(self) -> None:
         if self.source not in SOURCES:
             raise InputError(f"gate {self.name}: {self.source!r} is none of {', '.join(SOURCES)}")
+        if self.no_data not in get_args(Silence):
+            raise InputError(
+                f"gate {self.name}: no_data {self.no_data!r} is none of {', '.join(get_args(Silence))}"
+            )
         if not 0 < self.every <= self.lasting:
             raise InputError(f"gate {self.name}: `every` is more than nothing and at most `lasting`")
         if (self.against == "baseline") != (self.baseline is not None):

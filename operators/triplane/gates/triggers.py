@@ -23,7 +23,8 @@ THREADS = 128
 class GateTrigger(BaseTrigger):
     """Watches all checks at once, and fires a :class:`triplane.gates.verdict.Verdict` as plain values.
 
-    The first check that does not pass decides. A triggerer that takes over collects its samples anew, so that nothing
+    The first check that does not pass decides, but one without data that asks a person waits for the others: they may
+    fail. A triggerer that takes over collects its samples anew, so that nothing
     unseen is taken for good, and gives up at the same moment.
 
     :param checks: of :class:`triplane.gates.check.Check`, as plain values
@@ -53,7 +54,7 @@ class GateTrigger(BaseTrigger):
         waiting = {asyncio.create_task(self._one(Check.from_json(check))) for check in self.checks}
         found: list[Verdict] = []
         try:
-            while waiting and all(verdict.passed for verdict in found):
+            while waiting and all(verdict.passed or verdict.asks for verdict in found):
                 done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 found += [task.result() for task in done]
         finally:

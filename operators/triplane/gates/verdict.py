@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from triplane.core.digest import digest
 from triplane.gates.check import Check, Sample
 
 State = Literal["pass", "fail", "no_data"]
@@ -17,18 +18,36 @@ MOST_SAMPLES = 100
 class Verdict:
     """Only ``pass`` lets a deployment go on: what could not be observed (``no_data``) is never taken for good.
 
-    Of many samples the last ones are kept; ``observed`` counts them all.
+    Of many samples the last ones are kept; ``observed`` counts them all. ``asks``: there is no data, and a person may
+    decide; ``waived`` says who has let it go on.
     """
 
     state: State
     reason: str
     observed: int
     samples: tuple[Sample, ...] = ()
+    asks: bool = False
+    waived: str = ""
 
     @property
     def passed(self) -> bool:
-        """Whether the deployment may go on."""
+        """Whether what was asked is good."""
         return self.state == "pass"
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the deployment may go on: it is good, or a person said so where nothing tells."""
+        return self.passed or (self.state == "no_data" and bool(self.waived))
+
+    @property
+    def told(self) -> str:
+        """How it goes on, for logs: what follows "the gate"."""
+        return f"has no data: {self.reason}; {self.waived}" if self.waived else f"passed: {self.reason}"
+
+    @property
+    def digest(self) -> str:
+        """Of all that was observed."""
+        return digest(self.to_json())
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for events and XCom."""
@@ -81,7 +100,8 @@ class Watch:
     def verdict(self, state: State, reason: str) -> Verdict:
         """What is known so far, as a verdict."""
         named = f"{self.check.name}: {reason}" if self.check.name else reason
-        return Verdict(state, named, self._observed, tuple(self._samples))
+        asks = state == "no_data" and self.check.no_data == "ask"
+        return Verdict(state, named, self._observed, tuple(self._samples), asks)
 
     def left(self, now: float) -> float:
         """Seconds until it can pass, or is given up."""
@@ -90,7 +110,7 @@ class Watch:
 
 
 def combine(verdicts: Mapping[str, Verdict]) -> Verdict:
-    """One verdict of several checks: the worst, with everything that was observed."""
+    """One verdict of several checks: the worst, with everything that was observed. It asks if all without data do."""
     worst = [
         verdict
         for state in ("fail", "no_data", "pass")
@@ -106,4 +126,5 @@ def combine(verdicts: Mapping[str, Verdict]) -> Verdict:
         "; ".join(verdict.reason for verdict in decisive),
         sum(verdict.observed for verdict in worst),
         tuple(samples[-MOST_SAMPLES:]),
+        all(verdict.asks for verdict in decisive),
     )

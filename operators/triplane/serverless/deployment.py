@@ -168,12 +168,14 @@ class Deployment:
         return self._at(attempt, "shift", step=attempt.step + 1), None
 
     def judged(self, attempt: Attempt, verdict: Verdict) -> Attempt:
-        """How it goes on after the gate's verdict on a step: only what passed gets more traffic, or stays."""
+        """How it goes on after the gate's verdict on a step: only what passed, or a person let go on without data, gets
+        more traffic, or stays.
+        """
         percent = self.percents(attempt)[attempt.step]
-        if not verdict.passed:
+        if not verdict.goes_on:
             reason = f"the gate did not pass at {percent} % ({verdict.state}): {verdict.reason}"
             return self.give_up(attempt, reason)
-        self.log(f"{self.desired.name}: the gate passed at {percent} %: {verdict.reason}")
+        self.log(f"{self.desired.name}: at {percent} % the gate {verdict.told}")
         try:
             self._ask(attempt.version)
         except TerminalError as error:

@@ -165,9 +165,9 @@ class Gate(Value):
     lasting: Annotated[Duration, Field(alias="for")] = timedelta(seconds=60)
     """How long it must be good without a break."""
     every: Duration = timedelta(seconds=15)
-    no_data: Literal["wait", "fail"] = "wait"
+    no_data: Literal["wait", "fail", "ask"] = "wait"
     patience: Duration = timedelta(minutes=10)
-    """How long data that is missing is waited for, in all."""
+    """How long data that is missing is waited for, in all, before a person is asked too."""
 
     @model_validator(mode="after")
     def _sensible(self) -> Self:

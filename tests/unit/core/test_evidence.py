@@ -18,6 +18,7 @@ from triplane.core.errors import InputError, RefusedError
 from triplane.core.evidence import bundle, evidence
 from triplane.core.history import AUTHORIZED, PLANNED, ROLLOUT, body
 from triplane.core.ledger import Ledger
+from triplane.core.waiver import WAIVER, Waiver
 
 KEY = "k" * 40
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -97,6 +98,18 @@ def test_it_says_what_was_planned_who_approved_and_what_became_of_it(recorded: d
     assert "~ vpc.main: tags.a 1 -> 2" in text
     assert "test unit: 3 passed" in text
     assert "other" not in text
+
+
+def test_who_let_a_gate_without_data_go_on_is_in_it(tmp_path: Path) -> None:
+    waiver = Waiver(
+        dag_id="deploy", run_id="r1", task_id="t", gate="aws/function/hook", verdict="sha256:v",
+        requester="alice", responder="bob", approved=True, reason="quiet night", decided_at=NOW.isoformat(),
+    )  # fmt: skip
+    ledger = Ledger(tmp_path, "prod/aws", [KEY])
+    ledger.append(WAIVER, {**waiver.sign([KEY]).to_json(), "reasons": "no value"})
+    story = evidence("r1", [ledger], change_set, [KEY])["evidence.md"].decode()
+    assert "prod/aws: gates without data" in story
+    assert "aws/function/hook: let go on by bob at 2026-11-01T12:00:00+00:00, quiet night" in story
 
 
 def test_the_runs_of_one_cloud_are_its_own(recorded: dict[str, Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -46,7 +46,10 @@ class Gated:
         self.run.number += 1
         self.run.write(text)
         change = self.run.plan(**self.options)
-        step = lambda: self.run.deploy(change, **self.options)  # noqa: E731
+        return self.waited(lambda: self.run.deploy(change, **self.options), change)
+
+    def waited(self, step: Callable[[], dict[str, Any]], change: Any) -> dict[str, Any]:
+        """What ``step`` returns, all that it waits for over."""
         while True:
             try:
                 return step()

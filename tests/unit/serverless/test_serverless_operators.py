@@ -24,6 +24,7 @@ from triplane.serverless.package import build
 from triplane.serverless.target import Answer, Smoke
 
 CANARY = {"strategy": "canary", "steps": [10], "wait": 60}
+NO_ONE = "00000000-0000-0000-0000-000000000001"
 
 
 class Run:
@@ -44,10 +45,11 @@ class Run:
 
     def context(self, tries: int = 1, most: int = 3) -> Any:
         push = lambda key, value: self.results.__setitem__(key, value)  # noqa: E731
-        return {
-            "dag_run": SimpleNamespace(dag_id="d", run_id=f"r{self.number}"),
-            "ti": SimpleNamespace(xcom_push=push, try_number=tries, max_tries=most),
-        }
+        instance = SimpleNamespace(
+            id=NO_ONE, task_id="t", map_index=-1, xcom_push=push, try_number=tries, max_tries=most
+        )
+        run = SimpleNamespace(dag_id="d", run_id=f"r{self.number}", triggering_user_name="alice")
+        return {"dag_run": run, "ti": instance, "task_instance": instance}
 
     def arguments(self, **more: Any) -> dict[str, Any]:
         known = {"target": "memory", "name": "w", "path": str(self.code), "scope": "staging/aws"}

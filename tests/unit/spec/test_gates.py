@@ -96,7 +96,7 @@ def test_a_gate_is_plain_values_that_a_check_takes(tmp_path: Path) -> None:
             "a gate knows only",
         ),
         ({"prometheus": {"query": "up", "connection": "${environment}"}, "at_most": 1}, "connection"),
-        ({"prometheus": PROMETHEUS, "at_most": 1, "no_data": "pass"}, "'wait' or 'fail'"),
+        ({"prometheus": PROMETHEUS, "at_most": 1, "no_data": "pass"}, "'wait', 'fail' or 'ask'"),
     ],
 )
 def test_what_makes_no_sense_is_said_where_it_stands(tmp_path: Path, gate: Any, said: str) -> None:

@@ -62,6 +62,7 @@ class HelmOperator(BaseOperator):
     :param scope: where stack outputs are kept: ``<environment>/<cloud>``; by default the DAG's id
     :param gate: checks that judge a changed release, as :class:`triplane.gates.sensors.GateSensor` takes them; one that
         does not pass rolls back
+    :param ask: who is asked where checks with ``no_data: ask`` have no data, as the same sensor takes it
     :param timeout: seconds until a release that does not become ready is rolled back
     :param helm_bin: ``helm`` (version 3.13 or later, or 4) or a path
     :param kubectl_bin: ``kubectl`` or a path
@@ -70,7 +71,7 @@ class HelmOperator(BaseOperator):
     template_fields: Sequence[str] = (
         *("path", "release", "namespace", "values", "images", "source", "address", "scope"),
         *("repository", "chart", "version", "chart_conn_id", "values_files"),
-        *("conn_id", "cluster", "region", "project", "resource_group", "gate"),
+        *("conn_id", "cluster", "region", "project", "resource_group", "gate", "ask"),
     )
     ui_color = "#dce6fb"
 
@@ -101,6 +102,7 @@ class HelmOperator(BaseOperator):
         address: str | None = None,
         scope: str = "{{ dag.dag_id }}",
         gate: Sequence[Mapping[str, Any]] | None = None,
+        ask: Mapping[str, Any] | None = None,
         timeout: float = 300,
         helm_bin: str = "helm",
         kubectl_bin: str = "kubectl",
@@ -131,6 +133,7 @@ class HelmOperator(BaseOperator):
         self.address = address or f"{cloud}/chart/{self.release}"
         self.scope = scope
         self.gate = gate or ()
+        self.ask = ask or {}
         self.timeout = timeout
         self.helm_bin = helm_bin
         self.kubectl_bin = kubectl_bin

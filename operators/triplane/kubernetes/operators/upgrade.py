@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from airflow.sdk import Context
 
     from triplane.core.change import ComponentChange, State
+    from triplane.gates.asking import Question
     from triplane.gates.verdict import Verdict
     from triplane.kubernetes.deploy import Deployment, Unproven
     from triplane.kubernetes.plan import Written
@@ -40,11 +42,13 @@ class HelmUpgradeOperator(Applying, HelmOperator):
     template_fields: Sequence[str] = (*HelmOperator.template_fields, *Applying.approval_fields)
 
     def work(self, context: Context) -> dict[str, Any]:
+        from triplane.gates import asking
         from triplane.gates.check import Check
 
         begin = time.monotonic()
         for each in self.gate:
             Check.from_json(each)
+        asking.ready(self.gate, self.ask)
         approved = self.approved(context)
         if approved and not approved.changed:
             return self.result("unchanged", str(approved.binds["revision"]), begin)
@@ -106,12 +110,48 @@ class HelmUpgradeOperator(Applying, HelmOperator):
     def judged(
         self, context: Context, event: Any, result: dict[str, Any], approved_revision: int | None
     ) -> dict[str, Any]:
-        """After the gate's verdict: what did not pass goes back to what served before."""
+        """After the gate's verdict: what did not pass goes back to what served before, unless a person decides."""
+        from triplane.gates import asking
         from triplane.gates.verdict import Verdict
 
         verdict = Verdict.from_json(event)
-        if verdict.passed:
-            self.log.info("%s: the gate passed: %s", self.address, verdict.reason)
+        if verdict.asks:
+            self.log.warning("%s: no data, so a person is asked: %s", self.address, verdict.reason)
+            kwargs = {"result": result, "approved_revision": approved_revision}
+            try:
+                asking.ask(context, self._question(verdict), method="answered", kwargs=kwargs)
+            except RefusedError as error:
+                verdict = replace(verdict, reason=f"{verdict.reason}; {error}")
+        return self._decided(context, verdict, result, approved_revision)
+
+    def answered(
+        self,
+        context: Context,
+        event: Any,
+        asked: Mapping[str, Any],
+        result: dict[str, Any],
+        approved_revision: int | None,
+    ) -> dict[str, Any]:
+        """Somebody has answered whether it goes on without data, or nobody in time."""
+        from triplane.gates import asking
+        from triplane.gates.verdict import Verdict
+
+        with airflow_errors(self.address):
+            question = self._question(Verdict.from_json(asked["verdict"]))
+            verdict, _ = asking.answered(context, question, event, asked["until"])
+        return self._decided(context, verdict, result, approved_revision)
+
+    def _question(self, verdict: Verdict) -> Question:
+        from triplane.gates.asking import Question
+
+        scopes = (self.scope,) if self.change_set else ()
+        return Question(gate=self.address, verdict=verdict, terms=self.ask, scopes=scopes)
+
+    def _decided(
+        self, context: Context, verdict: Verdict, result: dict[str, Any], approved_revision: int | None
+    ) -> dict[str, Any]:
+        if verdict.goes_on:
+            self.log.info("%s: the gate %s", self.address, verdict.told)
             return result
         with airflow_errors(self.address):
             raise self._taken_back(context, verdict, approved_revision)

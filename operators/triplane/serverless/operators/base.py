@@ -60,6 +60,7 @@ class ServerlessOperator(BaseOperator):
         :class:`triplane.gates.sensors.GateSensor` takes them; one that does not pass puts back what served before.
         ``${gate.name}``, ``${gate.version}`` and ``${gate.previous}`` in a query are the function's name at the cloud, the
         new version, and the one that served before
+    :param ask: who is asked where checks with ``no_data: ask`` have no data, as the same sensor takes it
     :param limit: seconds that a version may take to become ready
     :param conn_id: the Airflow connection to the cloud; default is the cloud's usual one
     :param region: region or location
@@ -73,7 +74,7 @@ class ServerlessOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = (
-        *("name", "path", "image", "environment", "options", "traffic", "smoke", "gate"),
+        *("name", "path", "image", "environment", "options", "traffic", "smoke", "gate", "ask"),
         *("conn_id", "region", "project", "resource_group", "source", "revision", "address", "scope"),
     )
     operator_extra_links: Sequence[BaseOperatorLink] = (ConsoleLink(),)
@@ -92,6 +93,7 @@ class ServerlessOperator(BaseOperator):
         traffic: Mapping[str, Any] | None = None,
         smoke: Mapping[str, Any] | None = None,
         gate: Sequence[Mapping[str, Any]] | None = None,
+        ask: Mapping[str, Any] | None = None,
         limit: float = 900.0,
         conn_id: str | None = None,
         region: str | None = None,
@@ -115,6 +117,7 @@ class ServerlessOperator(BaseOperator):
         self.traffic = traffic
         self.smoke = smoke
         self.gate = gate or ()
+        self.ask = ask or {}
         self.limit = limit
         self.conn_id = conn_id or DEFAULT_CONNECTIONS.get(target, "")
         self.region = region

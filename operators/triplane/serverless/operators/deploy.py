@@ -13,6 +13,7 @@ from triplane import settings
 from triplane.applying import Applying
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, RefusedError, StaleError, TransientError, TriplaneError
+from triplane.serverless.airflow import airflow_errors
 from triplane.serverless.operators.base import LONGEST_WAIT_SECONDS, PATIENCE_SECONDS, ServerlessOperator
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from triplane.core.change import ComponentChange, State
     from triplane.core.store import ArtifactStore
+    from triplane.gates.asking import Question
     from triplane.gates.verdict import Verdict
     from triplane.serverless.deployment import Attempt, Deployment
     from triplane.serverless.target import Desired, How, Target, Waiting
@@ -53,7 +55,26 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
         self._judged = (step, event)
         return self.go_on(context, event, record)
 
+    def go_on_answered(
+        self,
+        context: Context,
+        event: Any,
+        asked: Mapping[str, Any],
+        step: list[Any],
+        record: dict[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """After a person's answer whether a step goes on without data, or nobody's in time."""
+        from triplane.gates import asking
+        from triplane.gates.verdict import Verdict
+
+        with airflow_errors(self.address):
+            question = self._question(Verdict.from_json(asked["verdict"]))
+            verdict, waiver = asking.answered(context, question, event, asked["until"])
+        self._waiver = waiver.to_json() if waiver is not None and waiver.later else None
+        return self.go_on_judged(context, verdict.to_json(), step, record)
+
     def work(self, context: Context) -> dict[str, Any]:
+        from triplane.gates import asking
         from triplane.serverless import gating
         from triplane.serverless.deployment import Deployment
         from triplane.serverless.target import check_options, how
@@ -70,6 +91,7 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
         self.link(context)
         check_options(target, desired)
         gating.check(self.gate)
+        asking.ready(self.gate, self.ask)
         manner = how(target, *self.how(), self.gate)
         if approved:
             check(approved, desired, manner)
@@ -160,8 +182,9 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
                 record = self._write(record, then)
                 attempt = then
             if isinstance(waiting, Judging):
-                attempt = deployment.judged(attempt, self._judge(deployment, attempt, record))
-                record = self._write(record, attempt)
+                verdict = self._judge(context, deployment, attempt, record)
+                attempt = deployment.judged(attempt, verdict)
+                record = self._write({**record, "waiver": self._waiver or record.get("waiver")}, attempt)
             elif waiting is not None:
                 carried = None if self._store() else _plain(record)
                 self.pause(_patiently(waiting, attempt), patience, record=carried)
@@ -171,26 +194,53 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
         """Whether this is a rollback: that is not judged, else a gate could bring back what was bad."""
         return bool(self.change_set) and settings.get_change_set(str(self.change_set)).intent == "rollback"
 
-    def _judge(self, deployment: Deployment, attempt: Attempt, record: Mapping[str, Any]) -> Verdict:
-        """The verdict on this step; a worker that defers gets it when it comes back."""
+    def _judge(
+        self, context: Context, deployment: Deployment, attempt: Attempt, record: Mapping[str, Any]
+    ) -> Verdict:
+        """The verdict on this step; a worker that defers, or asks a person, gets it when it comes back."""
         from triplane.gates.triggers import GateTrigger
         from triplane.gates.verdict import Verdict
         from triplane.serverless import gating
 
         step = [attempt.id, attempt.step, attempt.since]
         if self._judged is not None and self._judged[0] == step:
-            return Verdict.from_json(self._judged[1])
-        checks = gating.checks(self.gate, deployment, attempt)
-        if not checks:
+            verdict = Verdict.from_json(self._judged[1])
+        elif not (checks := gating.checks(self.gate, deployment, attempt)):
             return Verdict("pass", "there is nothing to compare a first version with", 0)
-        self.say(f"{self.address}: {attempt.version} is judged by {gating.told(checks)}")
-        plain = [check.to_json() for check in checks]
-        trigger = GateTrigger(checks=plain, begun=attempt.since, before=record["began"])
-        if not self.deferrable:
-            return asyncio.run(trigger.verdict())
-        carried = None if self._store() else _plain(record)
-        self.defer(trigger=trigger, method_name="go_on_judged", kwargs={"step": step, "record": carried})
-        raise AssertionError("deferred")
+        else:
+            self.say(f"{self.address}: {attempt.version} is judged by {gating.told(checks)}")
+            plain = [check.to_json() for check in checks]
+            trigger = GateTrigger(checks=plain, begun=attempt.since, before=record["began"])
+            if self.deferrable:
+                kwargs = {"step": step, "record": None if self._store() else _plain(record)}
+                self.defer(trigger=trigger, method_name="go_on_judged", kwargs=kwargs)
+            verdict = asyncio.run(trigger.verdict())
+        if not verdict.asks:
+            return verdict
+        return self._asked(context, verdict, step, record, last=deployment.last(attempt))
+
+    def _asked(
+        self, context: Context, verdict: Verdict, step: list[Any], record: Mapping[str, Any], *, last: bool
+    ) -> Verdict:
+        """What a person has said before of all steps; else one is asked, and the task parks."""
+        from triplane.gates import asking
+
+        if waiver := asking.earlier(context, self.address, record.get("waiver")):
+            return asking.waived(verdict, waiver)
+        self.say(f"{self.address}: no data, so a person is asked: {verdict.reason}")
+        kwargs = {"step": step, "record": None if self._store() else _plain(record)}
+        try:
+            asking.ask(
+                context, self._question(verdict, steps=not last), method="go_on_answered", kwargs=kwargs
+            )
+        except RefusedError as error:
+            return replace(verdict, asks=False, reason=f"{verdict.reason}; {error}")
+
+    def _question(self, verdict: Verdict, *, steps: bool = True) -> Question:
+        from triplane.gates.asking import Question
+
+        scopes = (self.scope,) if self.change_set else ()
+        return Question(gate=self.address, verdict=verdict, terms=self.ask, steps=steps, scopes=scopes)
 
     def _ended(
         self, context: Context, target: Target, attempt: Attempt, record: dict[str, Any]
@@ -226,6 +276,7 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
 
     _carried: dict[str, Any] | None = None
     _judged: tuple[list[Any], Any] | None = None
+    _waiver: dict[str, Any] | None = None
 
     def _open_record(self, context: Context) -> dict[str, Any] | None:
         """How far an earlier try of this run is, None if none has begun, or its end was told."""

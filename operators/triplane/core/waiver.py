@@ -1,0 +1,99 @@
+"""What a person says to a gate that has no data: may the deployment go on all the same?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from triplane.core.errors import RefusedError
+from triplane.core.signed import Signed
+
+WAIVER = "waiver"
+"""The ledger's kind of entry for one; its body is the waiver."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Terms:
+    """Who may answer, and for how long, in seconds. No ``approvers``: anybody whom Airflow lets respond."""
+
+    approvers: tuple[str, ...] = ()
+    within: float = 86400.0
+    requester_may_approve: bool = False
+    notify: tuple[Mapping[str, Any], ...] = ()
+    """Whom to tell that somebody is asked, see :func:`triplane.notify.send.notify`."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Terms:
+        """From plain values. :raises RefusedError: they are none"""
+        try:
+            lists = {name: tuple(value.get(name) or ()) for name in ("approvers", "notify")}
+            return cls(**{**value, **lists})
+        except TypeError as error:
+            raise RefusedError(f"`ask`: {error}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiver(Signed):
+    """One person's answer, signed by the task that asked: ``task_id`` of ``run_id`` of ``dag_id``, about ``gate``.
+
+    It holds for the verdict with this digest; with ``later``, for what the same gate does not see later in the same
+    run too. Never for a gate that fails. Times are ISO 8601 with a zone.
+    """
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+    gate: str
+    verdict: str
+    requester: str
+    responder: str
+    responder_id: str = ""
+    approved: bool
+    later: bool = False
+    reason: str = ""
+    decided_at: str
+
+    @property
+    def known_as(self) -> set[str]:
+        """The names of who answered."""
+        return {self.responder, self.responder_id} - {""}
+
+    @property
+    def said(self) -> str:
+        """For people: who let it go on, and why."""
+        return f"{self.responder} let it go on" + (f": {self.reason}" if self.reason else "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for XCom and the ledger."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Waiver:
+        """The inverse of :meth:`to_json`; what else is in ``value`` is left out."""
+        names = {field.name for field in fields(cls)}
+        return cls(**{name: given for name, given in value.items() if name in names})
+
+
+def check(waiver: Waiver, terms: Terms, *, until: datetime) -> None:
+    """Make sure that ``waiver`` lets something go on. :raises RefusedError: it does not"""
+    who = waiver.responder
+    if not waiver.approved:
+        raise RefusedError(f"rejected by {who}" + (f": {waiver.reason}" if waiver.reason else ""))
+    if not waiver.known_as:
+        raise RefusedError("the answer does not say who gave it")
+    if terms.approvers and not waiver.known_as & set(terms.approvers):
+        raise RefusedError(f"{who} is not among the approvers {', '.join(terms.approvers)}")
+    if waiver.requester in waiver.known_as and not terms.requester_may_approve:
+        raise RefusedError(f"{who} asked for this run and may not approve it")
+    if datetime.fromisoformat(waiver.decided_at) > until:
+        raise RefusedError(f"{who} answered too late, the question ended at {until.isoformat()}")
+
+
+def covers(waiver: Waiver, keys: Sequence[str], *, dag_id: str, run_id: str, task_id: str, gate: str) -> bool:
+    """Whether ``waiver`` was given for all that this gate does not see in this run."""
+    place = (waiver.dag_id, waiver.run_id, waiver.task_id, waiver.gate)
+    given = waiver.approved and waiver.later and waiver.signed_by(keys)
+    return given and place == (dag_id, run_id, task_id, gate)

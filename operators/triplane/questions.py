@@ -1,0 +1,50 @@
+"""Questions to people, as Airflow asks them, for all operators that ask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from triplane.core.errors import RefusedError
+
+if TYPE_CHECKING:
+    from airflow.sdk import Context, Param
+
+APPROVE = "Approve"
+REJECT = "Reject"
+DIGEST, REASON = "digest", "reason"
+"""Fields that every form has: what the answer is about, and why it is given."""
+
+
+def pose(
+    context: Context, *, subject: str, body: str, params: Mapping[str, Param], approvers: Sequence[str]
+) -> None:
+    """Write the question of this task; who raises ``TaskAwaitingInput`` then waits for the answer.
+
+    :raises RefusedError: this task has asked something else before; Airflow would still show that
+    """
+    from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
+    from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
+
+    task_instance: Any = context["task_instance"]
+    stored: Any = SUPERVISOR_COMMS.send(
+        CreateHITLDetailPayload(
+            ti_id=task_instance.id,
+            options=[APPROVE, REJECT],
+            subject=subject,
+            body=body,
+            params={name: param.serialize() for name, param in params.items()},
+            assigned_users=[{"id": name, "name": name} for name in approvers],  # type: ignore[list-item]
+        )
+    )
+    if (stored.subject, stored.body) != (subject, body):
+        raise RefusedError(
+            "Airflow still shows the text of an earlier try of this task, which is not what is asked now; "
+            "start a new run"
+        )
+
+
+def responder(event: Mapping[str, Any]) -> tuple[str, str]:
+    """Name and id of who answered; some auth managers know people by an id that is not their name."""
+    user = event.get("responded_by_user") or {}
+    return str(user.get("name") or user.get("id") or ""), str(user.get("id") or "")
