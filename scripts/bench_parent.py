@@ -22,6 +22,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "examples" / "demo"))
 
+import outside  # noqa: E402
 from platform_copy import PlatformCopy  # noqa: E402
 
 from triplane.clouds import DEFAULT_CONNECTIONS, registry_login, terraform_credentials  # noqa: E402
@@ -78,6 +79,8 @@ def unchanged_run(scratch: Path) -> float:
     sandbox = Sandbox.up(scratch / "sandbox", on_progress=lambda line: None)
     outer = dict(os.environ)
     os.environ.update(sandbox.environ())
+    outside.fill_stores(SECRETS["streaming_database_password"])
+    outside.Listener()
     airflow = LocalAirflow(
         scratch / "airflow",
         dags=ROOT / "dags",

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import outside
 import reads
 from platform_copy import PlatformCopy
 from progress import follow, say, table
@@ -28,6 +29,8 @@ DAGS = Path(__file__).parents[2] / "dags"
 DAG_IDS = ("deploy", "deploy_aws", "deploy_gcp", "deploy_azure", "drift_check")
 ENVIRONMENT = "staging"
 SECRETS = {"streaming_database_password": "demo-Passw0rd-4711", "streaming_webhook_token": "demo-t0ken-0815"}
+
+TOLD = ["approval_needed", "deployed"] * 2 + ["drift_found"]
 
 
 class Failed(Exception):
@@ -63,6 +66,8 @@ def _demo(home: Path, started: list[Any]) -> str:
     sandbox = Sandbox.up(home / "sandbox", on_progress=lambda text: say(f"  {text}"))
     started.append(sandbox)
     os.environ.update(sandbox.environ())
+    outside.fill_stores(SECRETS["streaming_database_password"])
+    listener = outside.Listener()
     airflow = _airflow(home, sandbox, platform)
     started.append(airflow)
     say("1. deploy everything")
@@ -86,6 +91,10 @@ def _demo(home: Path, started: list[Any]) -> str:
     reads.damage(ENVIRONMENT)
     drifted = _drift(airflow)
     _require(drifted == ["aws/stack/network"], f"the drift check finds aws/stack/network, found {drifted}")
+    heard = sorted(listener.heard(len(TOLD)))
+    _require(heard == sorted(TOLD), f"the topic hears of all of it once, heard {heard}")
+    planted = [secret for secret in SECRETS.values() if secret in str(listener.told)]
+    _require(not planted, "no message holds a secret")
     return (
         f"demo: {len(second)} components on 3 clouds, {len(changed)} changed, "
         f"{len(second) - len(changed)} unchanged, {len(drifted)} drift found"

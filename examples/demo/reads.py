@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import clients
 import event_reads
 from progress import say
 
@@ -17,7 +17,6 @@ from triplane.sandbox.runtime import Sandbox
 PLATFORM = "streaming-platform"
 NAMESPACE = "streaming"
 CLOUDS = ("aws", "gcp", "azure")
-REGION = "eu-west-1"
 STACKS = ("network", "cluster")
 
 
@@ -28,7 +27,7 @@ class Disagreement(Exception):
 def check_all(sandbox: Sandbox, rows: Sequence[Mapping[str, Any]], environment: str) -> None:
     """Read everything that ``rows`` speak of. :raises Disagreement: the clouds say something else"""
     found = {(row["cloud"], row["component"]): row["version"] for row in rows}
-    google, azure = _google(), _azure()
+    google, azure = clients.google(), clients.azure()
     serials = {
         **{("aws", stack): _aws_serial(environment, stack) for stack in STACKS},
         **{("gcp", stack): _google_serial(google, environment, stack) for stack in STACKS},
@@ -53,8 +52,8 @@ def check_all(sandbox: Sandbox, rows: Sequence[Mapping[str, Any]], environment: 
 def _events(google: Callable[..., Any], azure: tuple[Any, str], environment: str) -> None:
     """Streams and schedules, by what they are and by what they do."""
     name, topic = f"{PLATFORM}-{environment}-events", f"streaming-{environment}-events"
-    _agree("Kinesis", event_reads.kinesis(_aws, environment), ("Enabled", "logged"))
-    _agree("EventBridge", event_reads.eventbridge(_aws, environment), ("ENABLED", f"{name}:live"))
+    _agree("Kinesis", event_reads.kinesis(clients.aws, environment), ("Enabled", "logged"))
+    _agree("EventBridge", event_reads.eventbridge(clients.aws, environment), ("ENABLED", f"{name}:live"))
     _agree("Pub/Sub", event_reads.pubsub(google, environment), (topic, "/cgi-bin/events"))
     _agree("Cloud Scheduler", event_reads.cloud_scheduler(google, environment), ("ENABLED", {}))
     _agree("Event Hubs", event_reads.event_hubs(azure, environment), ("events", name))
@@ -74,7 +73,7 @@ def _workers(sandbox: Sandbox, cloud: str, environment: str) -> int:
 
 def damage(environment: str) -> None:
     """Change a tag of the AWS network by hand, as somebody in a hurry would."""
-    client = _aws("ec2")
+    client = clients.aws("ec2")
     filters = [{"Name": "tag:environment", "Values": [environment]}]
     vpc = client.describe_vpcs(Filters=filters)["Vpcs"][0]["VpcId"]
     client.create_tags(Resources=[vpc], Tags=[{"Key": "environment", "Value": "changed-by-hand"}])
@@ -90,45 +89,15 @@ def _key(environment: str, stack: str) -> str:
     return f"{PLATFORM}/{environment}/{stack}"
 
 
-def _aws(service: str) -> Any:
-    import boto3
-
-    connection = json.loads(os.environ["AIRFLOW_CONN_AWS_DEFAULT"])
-    return boto3.client(
-        service,
-        region_name=REGION,
-        aws_access_key_id=connection["login"],
-        aws_secret_access_key=connection["password"],
-    )
-
-
 def _aws_serial(environment: str, stack: str) -> int:
     key = f"{_key(environment, stack)}.tfstate"
-    body = _aws("s3").get_object(Bucket="streaming-tfstate", Key=key)["Body"].read()
+    body = clients.aws("s3").get_object(Bucket="streaming-tfstate", Key=key)["Body"].read()
     return int(json.loads(body)["serial"])
 
 
 def _lambda_version(environment: str) -> str:
-    alias = _aws("lambda").get_alias(FunctionName=f"{PLATFORM}-{environment}-webhook", Name="live")
+    alias = clients.aws("lambda").get_alias(FunctionName=f"{PLATFORM}-{environment}-webhook", Name="live")
     return str(alias["FunctionVersion"])
-
-
-def _google() -> Callable[..., Any]:
-    """Gets a URL, or posts to it."""
-    from google.auth.transport.requests import AuthorizedSession
-    from google.oauth2 import service_account
-
-    extra = json.loads(os.environ["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"])["extra"]
-    scopes = ["https://www.googleapis.com/auth/cloud-platform"]
-    info = json.loads(extra["keyfile_dict"])
-    session = AuthorizedSession(service_account.Credentials.from_service_account_info(info, scopes=scopes))
-
-    def call(url: str, body: Any = None) -> Any:
-        answer = session.get(url) if body is None else session.post(url, json=body)
-        answer.raise_for_status()
-        return answer.json()
-
-    return call
 
 
 def _google_serial(get: Callable[..., Any], environment: str, stack: str) -> int:
@@ -144,15 +113,6 @@ def _cloud_run_revision(get: Callable[..., Any], environment: str) -> str:
     serving = [item for item in found["trafficStatuses"] if item.get("percent")]
     latest = found["latestReadyRevision"].rpartition("/")[2]
     return ",".join(item.get("revision", latest).rpartition("/")[2] for item in serving)
-
-
-def _azure() -> tuple[Any, str]:
-    from azure.identity import ClientSecretCredential
-
-    connection = json.loads(os.environ["AIRFLOW_CONN_AZURE_DEFAULT"])
-    extra = connection["extra"]
-    credential = ClientSecretCredential(extra["tenantId"], connection["login"], connection["password"])
-    return credential, extra["subscriptionId"]
 
 
 def _azure_serial(azure: tuple[Any, str], environment: str, stack: str) -> int:

@@ -20,6 +20,7 @@ from triplane.sandbox.runtime import Sandbox
 ROOT = Path(__file__).parents[3]
 sys.path.insert(0, str(ROOT / "examples" / "demo"))
 
+import outside  # noqa: E402
 from platform_copy import PlatformCopy  # noqa: E402
 
 SECRETS = {
@@ -80,7 +81,9 @@ class Installation:
         small: SmallPlatform,
         told: SmallPlatform,
         sandbox: Sandbox,
+        listener: outside.Listener,
     ) -> None:
+        self.listener = listener
         self.airflow = airflow
         self.platform = platform
         self.small = small
@@ -185,12 +188,17 @@ def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
         },
         port=sandbox.port("airflow"),
     )
+    with pytest.MonkeyPatch.context() as clouds:
+        for name, value in sandbox.environ().items():
+            clouds.setenv(name, value)
+        outside.fill_stores(SECRETS["streaming_database_password"])
+        listener = outside.Listener()
     try:
         airflow.start()
         airflow.wait_for_dags(*DAG_IDS, *(f"{PREFIX}{name}" for name in DAG_IDS))
         for key, value in SECRETS.items():
             airflow.api().set_variable(key, value)
-        yield Installation(airflow, platform, small, told, sandbox)
+        yield Installation(airflow, platform, small, told, sandbox, listener)
     finally:
         airflow.stop()
 

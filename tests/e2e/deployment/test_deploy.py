@@ -6,13 +6,19 @@ The tests share one Airflow and build on each other, in the order of this file.
 from __future__ import annotations
 
 import base64
+import json
+import subprocess
+import sys
 import time
+import zipfile
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.deployment.conftest import SECRETS, Installation
 from triplane.sandbox.aws import client
 from triplane.sandbox.kubernetes.api import Api
+from triplane.sandbox.postgres import USER, find
 
 pytestmark = pytest.mark.timeout(900)
 
@@ -77,15 +83,34 @@ def test_planted_secrets_are_used(installation: Installation, deployed: str) -> 
     assert SECRETS["streaming_chart_secret"] in values
 
 
-def test_planted_secrets_are_nowhere(installation: Installation, deployed: str) -> None:
-    home = installation.airflow.home
+def test_planted_secrets_are_nowhere(installation: Installation, deployed: str, tmp_path: Path) -> None:
+    """Not in files (logs, Ansible's output among them), nor in Airflow's database (XComs, rendered fields, questions), nor in
+    change sets and the ledger as they are decrypted, nor in messages.
+    """
+    airflow = installation.airflow
+    places: dict[str, bytes] = {
+        str(p): p.read_bytes() for p in sorted(airflow.home.rglob("*")) if p.is_file()
+    }
+    dump = [find("pg_dump"), "-h", str(airflow.database.folder), "-U", USER, "--inserts", "postgres"]
+    places["database"] = subprocess.run(dump, check=True, capture_output=True).stdout
+    bundle = tmp_path / "evidence.zip"
+    triplane = Path(sys.executable).with_name("triplane")
+    command = [triplane, "evidence", deployed, "--output", bundle]
+    subprocess.run(command, check=True, env=airflow.environ, capture_output=True)
+    with zipfile.ZipFile(bundle) as archive:
+        places |= {f"evidence/{name}": archive.read(name) for name in archive.namelist()}
+    installation.listener.heard(2)
+    places["messages"] = json.dumps(installation.listener.told).encode()
     found = [
-        (path.relative_to(home), key)
-        for path in sorted(home.rglob("*"))
-        if path.is_file()
+        (name, key)
+        for name, data in places.items()
         for key, secret in SECRETS.items()
-        if secret.encode() in path.read_bytes()
+        if secret.encode() in data
     ]
     assert found == []
-    assert any(path.suffix == ".log" for path in home.rglob("*"))
-    assert (home / "triplane" / "blobs").is_dir()
+    assert any(name.endswith(".log") for name in places)
+    assert b"INSERT INTO public.xcom" in places["database"]
+    assert b"INSERT INTO public.rendered_task_instance_fields" in places["database"]
+    assert any(name.startswith("evidence/change_sets/azure") for name in places)
+    assert b"approval_needed" in places["messages"]
+    assert b"deployed" in places["messages"]
