@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal
 
 from triplane.core.errors import RefusedError
 
@@ -48,3 +49,17 @@ def responder(event: Mapping[str, Any]) -> tuple[str, str]:
     """Name and id of who answered; some auth managers know people by an id that is not their name."""
     user = event.get("responded_by_user") or {}
     return str(user.get("name") or user.get("id") or ""), str(user.get("id") or "")
+
+
+def tell_waiting(
+    context: Context, event: Mapping[str, Any], asked: Literal["approval", "gate"], since: datetime
+) -> None:
+    """Put into the metrics how long people took to answer, or did not."""
+    from triplane import metrics
+
+    environment = str((context.get("params") or {}).get("environment", ""))
+    if "error" in event:
+        metrics.waiting(asked, "expired", since, datetime.now(UTC), environment)
+        return
+    answer = "approved" if event["chosen_options"] == [APPROVE] else "rejected"
+    metrics.waiting(asked, answer, since, event["responded_at"], environment)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import urllib.request
 import uuid
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,6 +34,9 @@ RESULTS = [
 ]
 
 
+RUN = SimpleNamespace(run_id="run 1", start_date=datetime.now(UTC))
+
+
 def change_set(platform: str) -> Any:
     return SimpleNamespace(
         platform=platform, environment="prod", cloud="aws", revision="0123456789abcdef", intent="deploy"
@@ -42,11 +46,17 @@ def change_set(platform: str) -> Any:
 def test_a_rollout_is_seen_in_all_places(sandbox: Sandbox) -> None:
     platform, said = f"p{uuid.uuid4().hex[:8]}", []
     for _ in range(2):  # the task may be tried again
-        mark(PLACES, change_set(platform), RESULTS, "run 1", said.append)
+        mark(PLACES, change_set(platform), RESULTS, RUN, said.append)
     assert len(said) == 2 * len(PLACES)
     assert all(line.endswith(f"deploy of {platform} 0123456789ab to prod (aws)") for line in said), said
 
-    names = {"Platform": platform, "Environment": "prod", "Cloud": "aws", "Intent": "deploy"}
+    names = {
+        "Platform": platform,
+        "Environment": "prod",
+        "Cloud": "aws",
+        "Intent": "deploy",
+        "Outcome": "succeeded",
+    }
     dimensions = [{"Name": name, "Value": value} for name, value in names.items()]
     client = aws.client("cloudwatch", "aws_default", "eu-west-1")
     metrics = client.list_metrics(Namespace="Triplane", Dimensions=dimensions)["Metrics"]
@@ -95,12 +105,12 @@ def test_a_mark_that_cannot_be_written_fails_nothing(monkeypatch: pytest.MonkeyP
         {**PLACES[1], "project": "somebody-elses"},
         {**PLACES[2], "resource": "/subscriptions/x/nothing"},
     ]
-    mark(wrong, change_set("p"), RESULTS, "run 1", said.append)
+    mark(wrong, change_set("p"), RESULTS, RUN, said.append)
     assert [line.partition(":")[0] for line in said] == [f"No mark in {place['kind']}" for place in wrong]
     assert "smoke signals is none of cloudwatch" in said[1]
 
 
 def test_what_changed_nothing_leaves_no_mark() -> None:
     said: list[str] = []
-    mark(PLACES, change_set("p"), RESULTS[2:], "run 1", said.append)
+    mark(PLACES, change_set("p"), RESULTS[2:], RUN, said.append)
     assert said == []

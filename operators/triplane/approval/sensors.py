@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -80,12 +80,18 @@ class ApprovalSensor(BaseOperator):
             raise AirflowFailException(str(error)) from error
         self.log.info("Waiting for vote %d of %d on %s", self.vote + 1, self.votes, dict(self.change_sets))
         timeout = timedelta(seconds=min(policy.expires for policy in policies))
-        raise TaskAwaitingInput(method_name="execute_complete", timeout=timeout)
+        kwargs = {"asked_at": datetime.now(UTC).isoformat()}
+        raise TaskAwaitingInput(method_name="execute_complete", kwargs=kwargs, timeout=timeout)
 
-    def execute_complete(self, context: Context, event: dict[str, Any]) -> dict[str, Any]:
-        """Check the answer and sign it."""
+    def execute_complete(
+        self, context: Context, event: dict[str, Any], asked_at: str | None = None
+    ) -> dict[str, Any]:
+        """Check the answer and sign it. ``asked_at`` is when the question was asked."""
         from triplane.approval import form
+        from triplane.questions import tell_waiting
 
+        if asked_at:
+            tell_waiting(context, event, "approval", datetime.fromisoformat(asked_at))
         if "error" in event:
             raise AirflowFailException("nobody answered in time: the approval expired; start a new run")
         change_sets = self._load()

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, AssetAlias, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from triplane import settings
+from triplane import metrics, settings
 from triplane.core import assets
-from triplane.core.drift import UNKNOWN
+from triplane.core.drift import STATES, UNKNOWN
 from triplane.drift import report
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class DriftReportOperator(BaseOperator):
         for line in report.lines(found):
             self.log.info("%s", line)
         found["repair"] = None
+        metrics.drift(self.platform, self.environment, {state: found[state] for state in STATES})
         kept.put(found)
         if DEPLOY in policy["on_drift"]:
             found["repair"] = self._repair(context, found, alarms)

@@ -24,6 +24,7 @@ from triplane.factories.pipelines import pipelines
 from triplane.factories.secrets import used_secrets
 from triplane.factories.testing import tasks_of_tests
 from triplane.rollout.authorize import AuthorizeOperator
+from triplane.rollout.marking import FailureMarker
 from triplane.rollout.operators import ChangeSetOperator, RecordOperator
 from triplane.rollout.queue import QueueOperator
 from triplane.rollout.telling import FailureNotifier
@@ -63,16 +64,17 @@ def cloud_dag(cloud: str, platform: str | None = None, prefix: str = "") -> DAG 
         max_active_runs=16,
         tags=["triplane", cloud],
         doc_md=__doc__,
-        default_args=_told(build),
+        default_args={"on_failure_callback": _on_failure(build, cloud)},
     ) as dag:
         _tasks(build, cloud)
     return with_params(dag, _params(build))
 
 
-def _told(build: Build) -> dict[str, Any]:
-    """What tells of failures: for every task, but a run is told of once."""
+def _on_failure(build: Build, cloud: str) -> list[Any]:
+    """What marks and tells of failures: for every task, but a run is marked and told of once."""
+    marker = FailureMarker(places=markers(build.platform, cloud), tasks=components.task_ids(build, cloud))
     wanted = [route for route in routes_of(build) if not route["events"] or "failed" in route["events"]]
-    return {"on_failure_callback": FailureNotifier(routes=wanted)} if wanted else {}
+    return [marker, *([FailureNotifier(routes=wanted)] if wanted else [])]
 
 
 def freeze_task(build: Build, **conf: str) -> FreezeOperator:

@@ -79,26 +79,33 @@ def ask(context: Context, question: Question, *, method: str, kwargs: Mapping[st
         params=params,
         approvers=sorted(terms.approvers),
     )
-    until = datetime.now(UTC) + timedelta(seconds=terms.within)
     raise TaskAwaitingInput(
         method_name=method,
-        kwargs={**kwargs, "asked": {"verdict": question.verdict.to_json(), "until": until.isoformat()}},
+        kwargs={
+            **kwargs,
+            "asked": {"verdict": question.verdict.to_json(), "at": datetime.now(UTC).isoformat()},
+        },
         timeout=timedelta(seconds=terms.within),
     )
 
 
 def answered(
-    context: Context, question: Question, event: Mapping[str, Any], until: str
+    context: Context, question: Question, event: Mapping[str, Any], asked_at: str
 ) -> tuple[Verdict, Waiver | None]:
     """The verdict after the answer, which asks no more, and the waiver where somebody let it go on.
 
     Everything but a valid approval leaves it ``no_data``: a rejection, an expiry, an answer that is about something
     else. The answer is in the ledgers before anything goes on.
     """
+    from triplane.questions import tell_waiting
+
+    since = datetime.fromisoformat(asked_at)
+    tell_waiting(context, event, "gate", since)
     try:
+        terms = Terms.from_json(question.terms)
         waiver = _waiver(context, question, event)
         _record(question, waiver)
-        check(waiver, Terms.from_json(question.terms), until=datetime.fromisoformat(until))
+        check(waiver, terms, until=since + timedelta(seconds=terms.within))
     except TerminalError as error:
         return replace(question.verdict, asks=False, reason=f"{question.verdict.reason}; {error}"), None
     return waived(question.verdict, waiver), waiver

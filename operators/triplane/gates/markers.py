@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Literal
 
 from triplane.core.errors import InputError
 from triplane.gates import cloudwatch, prometheus
@@ -21,11 +21,12 @@ NAMESPACE = "Triplane"
 METRIC = "Rollout"
 GOOGLE_METRIC = "custom.googleapis.com/triplane/rollout"
 ANNOTATIONS_VERSION = "2015-05-01"
+Outcome = Literal["succeeded", "failed", "rolled_back"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Marker:
-    """One rollout that has ended well, ``at`` in seconds since 1970; ``changed`` components, in ``seconds`` of work."""
+    """One rollout that has ended, or begun to fail, ``at`` in seconds since 1970; ``changed`` components, in ``seconds`` of work."""
 
     platform: str
     environment: str
@@ -33,6 +34,7 @@ class Marker:
     revision: str
     run_id: str
     intent: str
+    outcome: Outcome = "succeeded"
     changed: int
     seconds: float
     at: float
@@ -40,12 +42,15 @@ class Marker:
     @property
     def said(self) -> str:
         """For people."""
-        return f"{self.intent} of {self.platform} {self.revision[:12]} to {self.environment} ({self.cloud})"
+        how = "" if self.outcome == "succeeded" else f", {self.outcome.replace('_', ' ')}"
+        return (
+            f"{self.intent} of {self.platform} {self.revision[:12]} to {self.environment} ({self.cloud}){how}"
+        )
 
     @property
     def labels(self) -> dict[str, str]:
         """What tells one series from another; nothing that each rollout has anew."""
-        names = ("platform", "environment", "cloud", "intent")
+        names = ("platform", "environment", "cloud", "intent", "outcome")
         return {name: str(getattr(self, name)) for name in names}
 
 

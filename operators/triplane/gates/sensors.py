@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
+from triplane import metrics
+
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
@@ -104,7 +106,7 @@ class GateSensor(BaseOperator):
         from triplane.gates.verdict import Verdict
 
         question = self._question(Verdict.from_json(asked["verdict"]))
-        verdict, waiver = asking.answered(context, question, event, asked["until"])
+        verdict, waiver = asking.answered(context, question, event, asked["at"])
         if waiver is not None:
             context["task_instance"].xcom_push(key="waiver", value=waiver.to_json())
         return self._decided(context, verdict)
@@ -115,6 +117,7 @@ class GateSensor(BaseOperator):
         return Question(gate=self.task_id, verdict=verdict, terms=self.ask, scopes=self.scopes)
 
     def _decided(self, context: Context, verdict: Verdict) -> dict[str, Any]:
+        metrics.verdict(self.task_id, verdict.counted)
         if not verdict.goes_on:
             context["task_instance"].xcom_push(key="verdict", value=verdict.to_json())
             raise AirflowFailException(

@@ -40,6 +40,11 @@ class Verdict:
         return self.passed or (self.state == "no_data" and bool(self.waived))
 
     @property
+    def counted(self) -> str:
+        """What it counts as in metrics: its state, or that a person let it go on."""
+        return "waived" if self.waived else self.state
+
+    @property
     def told(self) -> str:
         """How it goes on, for logs: what follows "the gate"."""
         return f"has no data: {self.reason}; {self.waived}" if self.waived else f"passed: {self.reason}"

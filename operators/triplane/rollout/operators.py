@@ -235,6 +235,7 @@ class RecordOperator(BaseOperator):
         from triplane.core import deployed
         from triplane.core.change import Result
         from triplane.core.history import ROLLOUT, body
+        from triplane.rollout.marking import mark
 
         idle = self.unchanged or {}
         found = [
@@ -256,10 +257,7 @@ class RecordOperator(BaseOperator):
             self._emit(context, change_set, results)
         if self.notify:
             self._tell(context, results)
-        if self.markers:
-            from triplane.rollout.marking import mark
-
-            mark(self.markers, change_set, results, _run(context).run_id, self.log.info)
+        mark(self.markers, change_set, results, _run(context), self.log.info)
         return results
 
     def _tell(self, context: Context, results: Sequence[Mapping[str, Any]]) -> None:

@@ -15,6 +15,7 @@ from triplane.factories.notify import routes
 from triplane.factories.parent import parent_dag
 from triplane.notify.message import EVENTS, Message
 from triplane.notify.route import Route
+from triplane.rollout.marking import FailureMarker
 from triplane.spec import notify as spec_notify
 
 NOTIFY = {
@@ -60,7 +61,7 @@ def test_routes_reach_every_task_that_tells(tmp_path: Path) -> None:
     assert dag.get_task("approval").partial_kwargs["notify"] == found
     assert alone.get_task("record").notify == found
     assert drift_dag(file).get_task("report").notify == found
-    (callback,) = alone.get_task("change_set").on_failure_callback
+    (_, callback) = alone.get_task("change_set").on_failure_callback
     assert callback.routes == found
     assert not dag.get_task("report").on_failure_callback
 
@@ -77,7 +78,8 @@ def test_nothing_is_added_where_nobody_is_to_be_told(tmp_path: Path) -> None:
     assert alone is not None
     assert not any(task.task_id.startswith("source.") for task in dag.tasks)
     assert "pull_request" not in dag.params
-    assert not alone.get_task("change_set").on_failure_callback
+    (marker,) = alone.get_task("change_set").on_failure_callback
+    assert isinstance(marker, FailureMarker)
 
 
 @pytest.mark.parametrize("kind", ["github", "gitlab"])

@@ -175,7 +175,7 @@ def test_a_waiver_for_later_steps_is_for_this_gate_in_this_run(questions: Questi
     assert questions.asked[0].params["later"]["value"] is False
     for later in (False, True):
         answer = questions.answer(later=later)
-        after, waiver = asking.answered(seen, question, answer, waits.kwargs["asked"]["until"])
+        after, waiver = asking.answered(seen, question, answer, waits.kwargs["asked"]["at"])
         assert after.goes_on
         assert waiver is not None
         again = asking.earlier(seen, "aws/function/hook", waiver.to_json())

@@ -46,7 +46,9 @@ class Instance:
 
 def context(dag_id: str, run_id: str, instance: Instance | None = None) -> Any:
     return {
-        "dag_run": SimpleNamespace(dag_id=dag_id, run_id=run_id, run_after=datetime.now(UTC)),
+        "dag_run": SimpleNamespace(
+            dag_id=dag_id, run_id=run_id, run_after=datetime.now(UTC), start_date=datetime.now(UTC)
+        ),
         "task_instance": instance or Instance(),
     }
 

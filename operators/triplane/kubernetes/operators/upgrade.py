@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from triplane import settings
+from triplane import metrics, settings
 from triplane.applying import Applying
 from triplane.core.errors import InputError, RefusedError, ToolError
 from triplane.kubernetes.operators.base import HelmOperator, airflow_errors, went_back_key
@@ -138,7 +138,7 @@ class HelmUpgradeOperator(Applying, HelmOperator):
 
         with airflow_errors(self.address):
             question = self._question(Verdict.from_json(asked["verdict"]))
-            verdict, _ = asking.answered(context, question, event, asked["until"])
+            verdict, _ = asking.answered(context, question, event, asked["at"])
         return self._decided(context, verdict, result, approved_revision)
 
     def _question(self, verdict: Verdict) -> Question:
@@ -150,6 +150,7 @@ class HelmUpgradeOperator(Applying, HelmOperator):
     def _decided(
         self, context: Context, verdict: Verdict, result: dict[str, Any], approved_revision: int | None
     ) -> dict[str, Any]:
+        metrics.verdict(self.address, verdict.counted)
         if verdict.goes_on:
             self.log.info("%s: the gate %s", self.address, verdict.told)
             return result

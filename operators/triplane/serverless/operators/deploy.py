@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from triplane import settings
+from triplane import metrics, settings
 from triplane.applying import Applying
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, RefusedError, StaleError, TransientError, TriplaneError
@@ -69,7 +69,7 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
 
         with airflow_errors(self.address):
             question = self._question(Verdict.from_json(asked["verdict"]))
-            verdict, waiver = asking.answered(context, question, event, asked["until"])
+            verdict, waiver = asking.answered(context, question, event, asked["at"])
         self._waiver = waiver.to_json() if waiver is not None and waiver.later else None
         return self.go_on_judged(context, verdict.to_json(), step, record)
 
@@ -183,6 +183,7 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
                 attempt = then
             if isinstance(waiting, Judging):
                 verdict = self._judge(context, deployment, attempt, record)
+                metrics.verdict(self.address, verdict.counted)
                 attempt = deployment.judged(attempt, verdict)
                 record = self._write({**record, "waiver": self._waiver or record.get("waiver")}, attempt)
             elif waiting is not None:
