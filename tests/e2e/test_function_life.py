@@ -259,9 +259,14 @@ def container_apps(home: Path, sandbox: Sandbox) -> Cell:
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    "make", [aws_lambda, fargate, cloud_run, cloud_functions, azure_functions, container_apps]
-)
+MANY = [
+    fargate, cloud_functions, container_apps,
+    *(pytest.param(make, marks=pytest.mark.campaign) for make in (aws_lambda, cloud_run, azure_functions)),
+]  # fmt: skip
+"""The last three say little that their targets' own tests do not."""
+
+
+@pytest.mark.parametrize("make", MANY)
 def test_life(make: Callable[[Path, Sandbox], Cell], tmp_path: Path, sandbox: Sandbox) -> None:
     cell = make(tmp_path, sandbox)
     first = cell.plan("one")

@@ -13,7 +13,10 @@ from tests.e2e.test_stacks import CHANGES, CONNECTIONS, NOTHING, Stack, actions
 from triplane import clouds
 from triplane.core.process import tool_env
 
-pytestmark = pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not on PATH")
+pytestmark = [
+    pytest.mark.campaign,
+    pytest.mark.skipif(shutil.which("terraform") is None, reason="terraform is not on PATH"),
+]
 
 HCL = """
 terraform {
