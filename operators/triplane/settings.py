@@ -336,6 +336,12 @@ def _tests_seal(content: Mapping[str, Any], key: str) -> str:
     return hmac.new(key.encode(), canonical_json(["tests", dict(content)]), hashlib.sha256).hexdigest()
 
 
+def pending(changes: Mapping[str, Any]) -> list[str]:
+    """The names of those of ``changes`` (name -> what a plan's task returned) that change something."""
+    found = {name: read_change(value) for name, value in changes.items()}
+    return [name for name, change in found.items() if change is not None and change.changed]
+
+
 def read_change(value: Any) -> ComponentChange | None:
     """A change as an operator gets it from XCom: a value, its JSON, or what a template made of it."""
     from triplane.core.change import ComponentChange

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -195,6 +197,38 @@ def test_machines_found_by_their_tags(lab: Lab, sandbox: Sandbox) -> None:
     (line,) = [line for line in change["lines"] if "settings" in line]
     assert line.startswith("~ i-")
     assert change["summary"].startswith("run site.yml on 1 of 1 host:")
+
+
+def test_what_a_secret_says_of_the_machines_is_in_no_file(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    (machine, _) = lab.machines
+    body = machine.host()
+    body["variables"] |= {"token": "Pl4nted-of-the-hosts", "level": "{{ 2 + 2 }}"}
+    monkeypatch.setenv("AIRFLOW_VAR_WORKERS", json.dumps({machine.name: body}))
+    files: set[str] = set()
+    result: dict[str, object] = {}
+    given = {"hosts": "${variable.workers}", "variables": {}}
+    task = threading.Thread(target=lambda: result.update(lab.apply(**given)))
+    task.start()
+    while task.is_alive():
+        files |= _private_files()
+        time.sleep(0.05)
+    assert result["state"] == "deployed"
+    assert lab.config(machine).read_text().count("level={{ 2 + 2 }}\ntoken=Pl4nted-of-the-hosts\n") == 1
+    assert any(machine.name in text for text in files), "the inventory was there"
+    for text in (*files, caplog.text, json.dumps([result, lab.xcom])):
+        assert "Pl4nted" not in text
+
+
+def _private_files() -> set[str]:
+    """What tasks have in their private folders."""
+    found = set()
+    for path in Path(tempfile.gettempdir()).glob("triplane-task-*/*"):
+        with contextlib.suppress(OSError):
+            found.add(path.read_text(errors="replace") if path.is_file() else "")
+    return found
 
 
 @pytest.mark.campaign

@@ -32,6 +32,16 @@ def project_id(conn_id: str) -> str:
     return str(found)
 
 
+def account(conn_id: str) -> str:
+    """The email of the service account that the connection acts as. :raises InputError: it acts as none"""
+    found = str(getattr(_refreshed(conn_id), "service_account_email", "") or "")
+    if "@" not in found:
+        raise InputError(
+            f"connection {conn_id} acts as no service account; give it the key of one, or impersonate one"
+        )
+    return found
+
+
 def access_token(conn_id: str) -> str:
     """A fresh access token, good for about an hour. :raises InputError: Google refuses the connection"""
     return register_secret(str(_refreshed(conn_id).token))

@@ -34,6 +34,11 @@ _SECRET_NAME = re.compile(
 )
 
 
+def is_secret_name(name: str) -> bool:
+    """Whether what is called so is a secret by its name."""
+    return _SECRET_NAME.search(name) is not None
+
+
 class Redactor:
     """Replaces known secrets and common secret shapes by ``***``.
 
@@ -58,5 +63,5 @@ class Redactor:
         if isinstance(value, (list, tuple)):
             return [self.value(item, name) for item in value]
         if isinstance(value, str):
-            return MASK if value and _SECRET_NAME.search(name) else self(value)
+            return MASK if value and is_secret_name(name) else self(value)
         return value

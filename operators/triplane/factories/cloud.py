@@ -224,7 +224,7 @@ def _plan(
     with groups["infrastructure"]:
         stacks = components.stacks(build, cloud, frozen)
     with groups.get("machines", nullcontext()):
-        configured = machines(build, cloud, frozen)
+        configured = machines(build, cloud, frozen, stacks)
     with groups.get("manifests", nullcontext()):
         applied = manifests(build, cloud, frozen, pushed)
     with groups["applications"]:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from triplane.core.references import references
 from triplane.factories.components import ENVIRONMENT, INTENT, Component, credential_options
 from triplane.factories.context import Build, retries
 from triplane.factories.values import per_environment, secret_reference
 from triplane.machines.operators import AnsibleApplyOperator, AnsibleDestroyOperator, AnsiblePlanOperator
 
 
-def machines(build: Build, cloud: str, frozen: Any) -> list[Component]:
-    """One component for each entry under ``machines``, each after those that it comes after."""
+def machines(build: Build, cloud: str, frozen: Any, stacks: Sequence[Component]) -> list[Component]:
+    """One component for each entry under ``machines``, each after those that it comes after.
+
+    It is planned after the stacks that it refers to, or all where an inventory plugin looks for the machines.
+    """
     found = []
     for name in build.platform.machine_order(cloud):
         options = machine_options(build, cloud, name)
@@ -21,6 +26,7 @@ def machines(build: Build, cloud: str, frozen: Any) -> list[Component]:
             address=address,
             source=frozen.output["source"],
             intent=INTENT,
+            after=_after(build, cloud, name, stacks),
             trigger_rule="none_failed_min_one_success",
             **options,
             **retries(),
@@ -40,6 +46,13 @@ def machines(build: Build, cloud: str, frozen: Any) -> list[Component]:
     return found
 
 
+def _after(build: Build, cloud: str, name: str, stacks: Sequence[Component]) -> dict[str, Any]:
+    """The plans of the stacks that say which machines there are, or what is done to them."""
+    body = build.platform.cloud(cloud).machines[name]
+    named = {reference.partition(".")[0] for reference in references(body.settings())}
+    return {stack.name: stack.plan.output for stack in stacks if body.inventory or stack.name in named}
+
+
 def machine_options(build: Build, cloud: str, name: str) -> dict[str, Any]:
     """What planning, applying and checking machines need."""
     spec = build.platform.cloud(cloud)
@@ -51,11 +64,12 @@ def machine_options(build: Build, cloud: str, name: str) -> dict[str, Any]:
         "destroy_playbook": body.destroy_playbook,
         "scope": f"{ENVIRONMENT}/{cloud}",
         **{key: secret_reference(build.platform, name) for key, name in body.secrets().items()},
+        "login": body.login,
         "serial": list(body.serial),
         "gate": None if body.gate is None else per_environment(build.platform, body.gate.plain()),
         "forks": body.forks,
         "timeout": None if body.timeout is None else body.timeout.total_seconds(),
         "stop_grace": body.stop_grace.total_seconds(),
         **written,
-        **(access if body.credentials else {}),
+        **(access if body.credentials or body.login else {}),
     }

@@ -47,7 +47,10 @@ class _Machines(Component):
 
         if self.setup is None:
             return Seen(pending=self.pending)
-        with opened(self.setup, say=lambda line: None, redactor=settings.redactor) as (ansible, _):
+        with (
+            self.operator.let_in(self.setup) as setup,
+            opened(setup, say=lambda line: None, redactor=settings.redactor) as (ansible, _),
+        ):
             file = self.operator.playbook_file(self.operator.playbook).name
             seen = ansible.run(Play(playbook=file, check=True))
         return Seen(findings(seen), self.pending)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -18,6 +19,10 @@ FORMS = (
     "an address"
 )
 NAMES = frozenset({"name", "address", "port", "user", "host_key", "variables"})
+IN_ENVIRONMENT = "TRIPLANE_HOST_"
+"""What the environment variables begin with that hold a host's variables, as JSON."""
+_INSTANCE = re.compile(r"i-[0-9a-f]{8,17}")
+_VARIABLE = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 _ADDRESS = re.compile(r"[A-Za-z0-9:][A-Za-z0-9_.:%-]*")
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@\\-]*")
@@ -34,6 +39,12 @@ class Host:
     user: str = ""
     host_key: str = ""
     variables: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def instance(self) -> str:
+        """Its id at EC2, empty where neither its name nor its variable ``instance_id`` says it."""
+        named = self.name if _INSTANCE.fullmatch(self.name) else ""
+        return str(self.variables.get("instance_id") or named)
 
     @property
     def place(self) -> str:
@@ -88,6 +99,12 @@ def _host(name: str, body: Any) -> Host:
     ):
         if not pattern.fullmatch(text):
             raise InputError(f"host {host.name!r}: {text!r} is no valid {what}")
+    if not isinstance(host.variables, Mapping):
+        raise InputError(f"host {host.name!r}: variables are a mapping name -> value")
+    if bad := [str(each) for each in host.variables if not _VARIABLE.fullmatch(str(each))]:
+        raise InputError(
+            f"host {host.name!r}: {', '.join(bad)} is no name of a variable: letters, digits and underscores"
+        )
     return host
 
 
@@ -102,7 +119,9 @@ def of_inventory(listed: Mapping[str, Any]) -> tuple[Host, ...]:
         known = {key: _plain(value) for key, value in (variables.get(name) or {}).items()}
         port = known.get("ansible_port")
         address, user = str(known.get("ansible_host") or name), str(known.get("ansible_user") or "")
-        found.append(Host(name=name, address=address, port=int(port) if port else None, user=user))
+        kept = {"instance_id": known["instance_id"]} if known.get("instance_id") else {}
+        number = int(port) if port else None
+        found.append(Host(name=name, address=address, port=number, user=user, variables=kept))
     return tuple(found)
 
 
@@ -116,20 +135,37 @@ def digest_of(hosts: Sequence[Host]) -> str:
     return digest([[host.name, host.place, host.user, host.host_key, dict(host.variables)] for host in hosts])
 
 
-def inventory(group: str, hosts: Sequence[Host]) -> str:
-    """An inventory of one group, in YAML."""
-    body: dict[str, Any] = {"hosts": {host.name: host.entry() for host in hosts}}
+def inventory(group: str, hosts: Sequence[Host], *, secret: bool = False) -> str:
+    """An inventory of one group, in YAML. Of ``secret`` variables it says only where in the environment each is."""
+    entries = [_looked_up(number, host) if secret else host for number, host in enumerate(hosts)]
+    body: dict[str, Any] = {"hosts": {host.name: host.entry() for host in entries}}
     name = re.sub(r"\W", "_", group)
     return as_values({"all": {"children": {name: body}}})
 
 
+def environment(hosts: Sequence[Host]) -> dict[str, str]:
+    """What an :func:`inventory` of ``secret`` variables looks up."""
+    return {f"{IN_ENVIRONMENT}{number}": json.dumps(host.variables) for number, host in enumerate(hosts)}
+
+
+def _looked_up(number: int, host: Host) -> Host:
+    place = f"lookup('ansible.builtin.env', '{IN_ENVIRONMENT}{number}') | from_json"
+    return replace(
+        host, variables={name: _Template(f"{{{{ ({place})['{name}'] }}}}") for name in host.variables}
+    )
+
+
 def as_values(value: Any) -> str:
     """YAML for Ansible in which no text is taken for a template: values are values."""
-    return yaml.dump(_marked(value), Dumper=_Dumper, sort_keys=False, default_style=None)
+    return yaml.dump(_marked(value), Dumper=_Dumper, sort_keys=False, default_style=None, width=sys.maxsize)
 
 
 class _Unsafe(str):
     """A text that Ansible must not evaluate."""
+
+
+class _Template(str):
+    """A text of our own that Ansible evaluates."""
 
 
 class _Dumper(yaml.SafeDumper):
@@ -142,12 +178,17 @@ _Dumper.add_representer(
 )
 
 
+_Dumper.add_representer(
+    _Template, lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", str(text), style='"')
+)
+
+
 def _marked(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _marked(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_marked(item) for item in value]
-    return _Unsafe(value) if isinstance(value, str) else value
+    return _Unsafe(value) if isinstance(value, str) and not isinstance(value, _Template) else value
 
 
 def batches(names: Sequence[str], serial: Sequence[int | str]) -> list[list[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from triplane.core.change import ComponentChange, Risk
@@ -77,6 +77,25 @@ def plan(written: Written, seen: Recap, *, before: str | None) -> ComponentChang
         else f"nothing to do on {_of(written)}",
         lines=tuple(_lines(changes, unclear)),
         binds=written.binds() | fingerprints(seen),
+    )
+
+
+def plan_after(
+    later: Written, hosts: Sequence[Host], seen: Recap, stacks: Sequence[str], *, before: str | None
+) -> ComponentChange:
+    """The change where ``stacks`` may make other machines, or give other values: that of :func:`plan` with ``later``, whose
+    lines are what a run in check mode shows on the present ``hosts``.
+    """
+    names = " and ".join(stacks)
+    now, then = plan(replace(later, hosts=hosts), seen, before=before), plan(later, Recap(), before=before)
+    return replace(
+        then,
+        risk=max(now.risk, then.risk),
+        summary=f"run {os.path.basename(later.playbook)} on the machines that are there after {names}; now {now.summary}",
+        lines=(
+            f"? what follows is of now: {names} may change the machines, or what is done to them",
+            *now.lines,
+        ),
     )
 
 

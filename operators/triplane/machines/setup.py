@@ -13,7 +13,8 @@ from triplane.core.private import private_dir, write_private
 from triplane.core.redact import Redactor
 from triplane.machines import ansible, ssh
 from triplane.machines.ansible import Ansible
-from triplane.machines.hosts import Host, inventory, of_inventory
+from triplane.machines.hosts import Host, environment, inventory, of_inventory
+from triplane.machines.login import knocking
 
 CONFIG = "ansible.cfg"
 VAULT = "TRIPLANE_VAULT_PASSWORD"
@@ -23,13 +24,15 @@ VAULT = "TRIPLANE_VAULT_PASSWORD"
 class Setup:
     """``folder`` holds the playbook. The machines are ``hosts``, or those of the inventory files ``inventory``.
 
-    ``key`` is a private SSH key, None for those of the worker's user. ``secrets`` are variables as well; they, the key
-    and ``vault_password`` travel in the environment, beside ``credentials`` for inventories and proxies. Times are in seconds.
+    ``key`` is a private SSH key, None for those of the worker's user; ``knock`` its public half, where EC2 Instance Connect
+    is to let it in. ``secrets`` are variables as well; they, the key,
+    ``vault_password`` and, with ``secret_hosts``, the variables of ``hosts`` travel in the environment, beside ``credentials`` for inventories and proxies. Times are in seconds.
     """
 
     folder: Path
     group: str
     hosts: Sequence[Host] | None = None
+    secret_hosts: bool = False
     inventory: Sequence[Path] = ()
     user: str = ""
     known_hosts: Sequence[str] = ()
@@ -37,6 +40,7 @@ class Setup:
     variables: Mapping[str, Any] = field(default_factory=dict)
     secrets: Mapping[str, Any] = field(default_factory=dict, repr=False)
     key: str | None = field(default=None, repr=False)
+    knock: str = ""
     vault_password: str | None = field(default=None, repr=False)
     credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
     forks: int = 10
@@ -72,7 +76,7 @@ def opened(
             scratch=scratch,
             inventory=_inventory(setup, scratch),
             variables=write_private(scratch / "variables.yaml", variables),
-            env={**env, **_user(setup), **_vault(setup, scratch), **setup.credentials},
+            env={**env, **_hosts(setup), **_user(setup), **_vault(setup, scratch), **setup.credentials},
             forks=setup.forks,
             timeout=setup.timeout,
             grace=setup.grace,
@@ -86,7 +90,8 @@ def opened(
                 "there is no machine in the inventory; is it of the right environment, and are they up?"
             )
         write_private(known, ssh.known_hosts(hosts, setup.known_hosts))
-        write_private(ssh_config, ssh.config(known, setup.ssh, hosts))
+        options = {**setup.ssh, **(knocking(scratch, setup.knock, hosts) if setup.knock else {})}
+        write_private(ssh_config, ssh.config(known, options, hosts))
         yield found, hosts
 
 
@@ -94,6 +99,10 @@ def _config(setup: Setup, scratch: Path) -> Path:
     """The folder's own ``ansible.cfg``, or an empty one: what the worker has is not part of the source."""
     own = setup.folder / CONFIG
     return own if own.is_file() else write_private(scratch / CONFIG, "")
+
+
+def _hosts(setup: Setup) -> dict[str, str]:
+    return environment(setup.hosts) if setup.hosts and setup.secret_hosts else {}
 
 
 def _user(setup: Setup) -> dict[str, str]:
@@ -111,7 +120,11 @@ def _vault(setup: Setup, scratch: Path) -> dict[str, str]:
 
 def _inventory(setup: Setup, scratch: Path) -> list[Path]:
     if setup.hosts is not None:
-        return [write_private(scratch / "hosts.yaml", inventory(setup.group, setup.hosts))]
+        return [
+            write_private(
+                scratch / "hosts.yaml", inventory(setup.group, setup.hosts, secret=setup.secret_hosts)
+            )
+        ]
     missing = [str(path) for path in setup.inventory if not path.exists()]
     if missing or not setup.inventory:
         raise InputError(f"{', '.join(missing) or 'nothing'}: there is no such inventory in the source")

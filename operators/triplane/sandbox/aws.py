@@ -22,6 +22,11 @@ PIPELINE = "streaming-release"
 """A pipeline with a source in the bucket and one build."""
 
 
+def instance_keys(home: Path) -> Path:
+    """Where the keys are that EC2 Instance Connect lets in: a file for each instance, as sshd takes it."""
+    return home / "aws" / "keys"
+
+
 class AwsPart:
     """moto server with checked signatures and parameters."""
 
@@ -38,6 +43,7 @@ class AwsPart:
             "access_key": {"id": ACCESS_KEY, "secret": ctx.secret("aws-access-key")},
             "token_secret": ctx.secret("ecr"),
             "builds": str(ctx.home / "builds" / "aws"),
+            "keys": str(instance_keys(ctx.home)),
             "proxy": ctx.proxy_url,
             "ca": str(ctx.ca_file),
             "eks_endpoint": str(ctx.home / "kubernetes" / "aws" / "endpoint.json"),

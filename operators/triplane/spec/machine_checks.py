@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from triplane.core.logins import LOGINS
 from triplane.spec.document import Document, Location, Problem, mapping
 from triplane.spec.graph import cycle
 
@@ -34,6 +35,11 @@ def _names(document: Document, base: Location, machines: Mapping[str, Any]) -> I
         for index, other in enumerate(graph[name]):
             if other not in machines:
                 yield document.problem((*base, name, "after", index), f"there are no machines '{other}'")
+        login = str(body.get("login"))
+        if LOGINS.get(login, base[1]) != base[1]:
+            yield document.problem(
+                (*base, name, "login"), f"{login} is a way into machines of {LOGINS[login]}"
+            )
         for key in ("key", "vault_password"):
             if isinstance(secret := body.get(key), str) and secret not in secrets:
                 yield document.problem((*base, name, key), f"there is no secret '{secret}'")

@@ -1,7 +1,7 @@
 """Virtual machines, configured with Ansible, in a spec."""
 
 from datetime import timedelta
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -53,6 +53,8 @@ class Machines(Value):
     user: str = ""
     key: Name | None = None
     """Name of the secret that holds the private SSH key."""
+    login: Literal["ec2_instance_connect", "os_login"] | None = None
+    """The cloud lets a key in that is made for the run."""
     vault_password: Name | None = None
     """Name of the secret that decrypts what the source holds encrypted with ``ansible-vault``."""
     known_hosts: Annotated[tuple[str, ...], Field(strict=False)] = ()
@@ -74,6 +76,8 @@ class Machines(Value):
     def _one_way(self) -> Self:
         if bool(self.hosts) == bool(self.inventory):
             raise ValueError("say which machines: give 'hosts' or 'inventory', one of the two")
+        if self.login and self.key:
+            raise ValueError("with 'login' the cloud lets a key of the run in: remove 'key'")
         if self.gate is not None and not self.serial:
             raise ValueError("a gate is between batches; give their sizes with 'serial'")
         return self

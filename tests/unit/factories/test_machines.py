@@ -98,6 +98,20 @@ def test_an_inventory_of_each_environment_and_credentials(spec: str) -> None:
     )
 
 
+def test_they_are_planned_after_the_stacks_that_they_need(spec: str) -> None:
+    file = Path(spec)
+    file.write_text(
+        SPEC.replace("{network: {path: network}}", "{network: {path: network}, other: {path: other}}")
+    )
+    dag = aws(spec)
+    plans = {name: dag.get_task(f"machines.{name}.plan") for name in ("db", "web")}
+    assert {name: set(plan.after) for name, plan in plans.items()} == {
+        "db": {"network"},
+        "web": {"network", "other"},
+    }, "an inventory plugin may find what any stack makes"
+    assert "infrastructure.network.plan" in plans["db"].upstream_task_ids
+
+
 def test_they_come_after_stacks_and_before_charts_in_their_own_order(spec: str) -> None:
     dag = aws(spec)
     assert "machines.db.apply" in dag.get_task("infrastructure.network.apply").downstream_task_ids

@@ -7,7 +7,16 @@ import pytest
 import yaml
 
 from triplane.core.errors import InputError
-from triplane.machines.hosts import Host, as_values, batches, digest_of, inventory, of_inventory, parse
+from triplane.machines.hosts import (
+    Host,
+    as_values,
+    batches,
+    digest_of,
+    environment,
+    inventory,
+    of_inventory,
+    parse,
+)
 
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIBn7"
 
@@ -39,6 +48,8 @@ def test_forms(value: Any, expected: list[tuple[str, str, int | None]]) -> None:
         ({"web": {"address": "x", "user": "a b"}}, "is no valid user"),
         ({"web": {"address": "x", "host_key": "ssh-ed25519 AAAA\n* ssh-rsa BBBB"}}, "is no valid host_key"),
         ([{"name": "a", "address": "x"}, {"name": "a", "address": "y"}], "several hosts called a"),
+        ({"web": {"address": "x", "variables": {"a') | x": 1}}}, "is no name of a variable"),
+        ({"web": {"address": "x", "variables": ["a"]}}, "variables are a mapping"),
     ],
 )
 def test_what_is_refused(value: Any, message: str) -> None:
@@ -60,6 +71,23 @@ def test_an_inventory_holds_values_and_no_templates() -> None:
     assert body["hosts"]["web"] == {
         "motd": "{{ x }}", "ansible_host": "10.0.0.1", "ansible_port": 22, "ansible_user": "admin",
     }  # fmt: skip
+
+
+def test_secret_variables_are_looked_up_in_the_environment() -> None:
+    hosts = parse(
+        {
+            "a": {"address": "10.0.0.1", "user": "admin", "variables": {"token": "Pl4nted", "ports": [1, 2]}},
+            "b": {"address": "10.0.0.2", "variables": {"token": "{{ Pl4nted }}"}},
+        }
+    )
+    text = inventory("web", hosts, secret=True)
+    assert "Pl4nted" not in text
+    assert "lookup('ansible.builtin.env', 'TRIPLANE_HOST_1') | from_json)['token'] }}" in text
+    assert 'ansible_host: !unsafe "10.0.0.1"' in text
+    assert environment(hosts) == {
+        "TRIPLANE_HOST_0": '{"token": "Pl4nted", "ports": [1, 2]}',
+        "TRIPLANE_HOST_1": '{"token": "{{ Pl4nted }}"}',
+    }
 
 
 def test_values_of_all_kinds() -> None:

@@ -155,3 +155,34 @@ def test_secrets_are_only_where_they_must_be(fake: Fake, monkeypatch: pytest.Mon
     kept = operator.kept()
     assert kept is not None
     assert "planted" not in json.dumps([dict(kept.arguments), kept.settings])
+
+
+STACK = {"risk": "high", "summary": "1 to replace", "binds": {}}
+REPLACED = {"cluster": {"address": "aws/stack/cluster", "action": "update", **STACK}}
+SAME = {"cluster": {"address": "aws/stack/cluster", "action": "none", **STACK, "risk": "none"}}
+
+
+def test_a_stack_that_may_replace_machines_makes_no_plan_stale(fake: Fake) -> None:
+    change = AnsiblePlanOperator(**kwargs(after=REPLACED)).execute(context())
+    assert change["summary"] == (
+        "run site.yml on the machines that are there after cluster; now run site.yml on 1 of 1 host: 1 to change"
+    )
+    assert change["lines"][0].startswith("? what follows is of now: cluster may change the machines")
+    assert change["lines"][1:] == ["~ a: t (copy)", "    +x"]
+    other = {"b": {"address": "10.0.0.2", "host_key": "ssh-ed25519 BBBB"}}
+    assert (
+        AnsibleApplyOperator(**kwargs(hosts=other, change=change)).execute(context())["state"] == "deployed"
+    )
+
+    fake.done, fake.away = False, True
+    change = AnsiblePlanOperator(**kwargs(after=REPLACED)).execute(context())
+    assert change["summary"] == "run site.yml on all its hosts, known after a stack is applied"
+    with pytest.raises(AirflowException, match="unreachable"):
+        AnsiblePlanOperator(**kwargs(after=SAME)).execute(context())
+
+
+def test_other_machines_than_those_of_the_plan_are_refused_where_no_stack_was_pending(fake: Fake) -> None:
+    change = AnsiblePlanOperator(**kwargs(after=SAME)).execute(context())
+    other = {"b": {"address": "10.0.0.2", "host_key": "ssh-ed25519 BBBB"}}
+    with pytest.raises(AirflowFailException, match="not those that were planned for"):
+        AnsibleApplyOperator(**kwargs(hosts=other, change=change)).execute(context())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from triplane import clouds, settings
 from triplane.core.digest import digest_tree
 from triplane.core.errors import InputError, TerminalError, TriplaneError
+from triplane.core.logins import LOGINS
+from triplane.core.redact import is_secret_name
 from triplane.core.references import holds_secret, is_secret, references, resolve
 from triplane.secrets.references import lookup_in
 
@@ -24,6 +27,10 @@ if TYPE_CHECKING:
     from triplane.machines.kept import Kept
     from triplane.machines.plan import Written
     from triplane.machines.setup import Setup
+
+
+LONG = 8
+"""Characters: shorter texts in the variables of machines that a secret names are taken for ordinary words."""
 
 
 class AnsibleOperator(BaseOperator):
@@ -41,6 +48,8 @@ class AnsibleOperator(BaseOperator):
         ``workers.aws_ec2.yml``
     :param user: who logs in, where a host does not say it
     :param key: reference to a private SSH key, ``${variable.ssh_key}``; None for those of the worker's user
+    :param login: ``ec2_instance_connect`` or ``os_login``, in place of ``key``: the cloud lets a key in that is made for the
+        run; with ``cloud`` and ``cloud_conn_id``
     :param vault_password: reference to the password of what the source holds encrypted with ``ansible-vault``
     :param known_hosts: lines of a ``known_hosts`` file, for machines without ``host_key`` and for bastions
     :param ssh: options of ``ssh_config``, such as ``{"ProxyJump": "bastion"}``
@@ -59,7 +68,18 @@ class AnsibleOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = (
-        *("playbook", "address", "source", "scope", "hosts", "inventory", "user", "key", "vault_password"),
+        *(
+            "playbook",
+            "address",
+            "source",
+            "scope",
+            "hosts",
+            "inventory",
+            "user",
+            "key",
+            "login",
+            "vault_password",
+        ),
         *("known_hosts", "ssh", "variables", "serial", "gate", "destroy_playbook"),
         *("cloud_conn_id", "cloud_options"),
     )
@@ -77,6 +97,7 @@ class AnsibleOperator(BaseOperator):
         inventory: Sequence[str] = (),
         user: str = "",
         key: str | None = None,
+        login: str | None = None,
         vault_password: str | None = None,
         known_hosts: Sequence[str] = (),
         ssh: Mapping[str, Any] | None = None,
@@ -102,6 +123,7 @@ class AnsibleOperator(BaseOperator):
         self.inventory = inventory
         self.user = user
         self.key = key
+        self.login = login
         self.vault_password = vault_password
         self.known_hosts = known_hosts
         self.ssh = ssh or {}
@@ -177,8 +199,40 @@ class AnsibleOperator(BaseOperator):
         """Ansible beside this playbook, and the machines."""
         from triplane.machines.setup import opened
 
-        with opened(self.setup(playbook), say=self.say, redactor=settings.redactor) as found:
+        with (
+            self.let_in(self.setup(playbook)) as setup,
+            opened(setup, say=self.say, redactor=settings.redactor) as found,
+        ):
             yield found
+
+    @contextmanager
+    def let_in(self, setup: Setup) -> Iterator[Setup]:
+        """``setup`` with a key that the cloud lets in, where ``login`` says so."""
+        from triplane.machines.login import new_pair, os_login
+
+        if self.login is None:
+            yield setup
+            return
+        cloud, conn_id = LOGINS.get(self.login), self.cloud_conn_id
+        if cloud is None or cloud != self.cloud or not conn_id or self.key:
+            raise InputError(
+                f"login: {self.login}: it is one of {', '.join(LOGINS)}, takes the connection of its cloud, and no `key`"
+            )
+        pair = new_pair()
+        settings.register_secret(pair.private)
+        if self.login == "ec2_instance_connect":
+            if taken := {"ProxyCommand", "ProxyJump"} & set(setup.ssh):
+                raise InputError(
+                    f"login: {self.login} connects by itself; remove {', '.join(sorted(taken))} from `ssh`"
+                )
+            yield replace(setup, key=pair.private, knock=pair.public)
+            return
+        from triplane.clouds import gcp
+
+        account = gcp.account(conn_id)
+        project = str(self.cloud_options.get("project") or gcp.project_id(conn_id))
+        with os_login(gcp.session(conn_id), account, project, pair.public, self.timeout) as user:
+            yield replace(setup, key=pair.private, user=user)
 
     def setup(self, playbook: str) -> Setup:
         """All that a run needs, with its references resolved and its secrets masked from now on."""
@@ -191,10 +245,15 @@ class AnsibleOperator(BaseOperator):
             raise InputError("say which machines: give `hosts` or `inventory`, one of the two")
         if holds_secret(list(self.ssh.values())):
             raise InputError("ssh: options of ssh are written into a file, and must hold no secret")
+        machines = hosts.parse(resolve(self.hosts, lookup)) if self.hosts else None
+        secret_hosts = holds_secret(self.hosts)
+        for machine in machines if machines and secret_hosts else ():
+            _register_long(machine.variables)
         return Setup(
             folder=self.playbook_file(playbook).parent,
             group=self.address.rsplit("/", 1)[-1],
-            hosts=hosts.parse(resolve(self.hosts, lookup)) if self.hosts else None,
+            hosts=machines,
+            secret_hosts=secret_hosts,
             inventory=[(self.root() / path).resolve() for path in self.inventory],
             user=self.user,
             known_hosts=_lines(resolve(self.known_hosts, lookup)),
@@ -250,6 +309,17 @@ def kept_key(scope: str, address: str) -> str:
 
 def _lines(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else [line for item in value for line in _lines(item)]
+
+
+def _register_long(variables: Mapping[str, Any]) -> None:
+    """Mask what a secret says of a machine, but for short words, which would blank out ordinary text: unless their name
+    says what they are.
+    """
+    for name, value in variables.items():
+        if isinstance(value, str) and (len(value) >= LONG or is_secret_name(name)):
+            settings.register_secret(value)
+        elif isinstance(value, (Mapping, list)):
+            _registered(value)
 
 
 def _registered(value: Any) -> Any:

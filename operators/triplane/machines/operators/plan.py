@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -23,14 +23,21 @@ class AnsiblePlanOperator(AnsibleOperator):
     Returns a ``ComponentChange`` as JSON. Its lines are the tasks that would change something, with their diffs, redacted,
     and those that check mode cannot tell anything of.
 
+    Where a stack that says which machines there are, or what is done to them, has pending changes, the approval covers
+    the playbook on the machines as they are after that: what is shown is of now.
+
     :param intent: ``destroy`` plans to run ``destroy_playbook``, all else to run ``playbook`` (templated)
+    :param after: results of the plans of these stacks: name -> change (templated)
     """
 
-    template_fields: Sequence[str] = (*AnsibleOperator.template_fields, "intent")
+    template_fields: Sequence[str] = (*AnsibleOperator.template_fields, "intent", "after")
 
-    def __init__(self, *, intent: str = "deploy", **kwargs: Any) -> None:
+    def __init__(
+        self, *, intent: str = "deploy", after: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(**kwargs)
         self.intent = intent
+        self.after = after or {}
 
     def work(self, context: Context) -> dict[str, Any]:
         """Look, and tell."""
@@ -41,12 +48,14 @@ class AnsiblePlanOperator(AnsibleOperator):
         return settings.seal(context, change)
 
     def _to_apply(self) -> ComponentChange:
+        from triplane.machines.ansible import HostsError
         from triplane.machines.events import Recap
-        from triplane.machines.plan import plan
+        from triplane.machines.plan import plan, plan_after
         from triplane.machines.setup import NoMachines
 
         last = self.kept()
         before = None if last is None else last.done
+        pending = settings.pending(self.after)
         later = plan(self.written(self.playbook, None), Recap(), before=before)
         if not self.hosts_are_known():
             return later
@@ -56,6 +65,13 @@ class AnsiblePlanOperator(AnsibleOperator):
         except NoMachines as error:
             self.log.info("%s Perhaps a stack of this deployment makes them", error)
             return later
+        except HostsError as error:
+            if not pending:
+                raise
+            self.log.warning("%s Perhaps a stack of this deployment replaces them", error)
+            return later
+        if pending:
+            return plan_after(self.written(self.playbook, None), hosts, seen, pending, before=before)
         written = self.written(self.playbook, hosts)
         change = plan(written, seen, before=before)
         if last is not None and not change.changed and last.settings != written.settings:

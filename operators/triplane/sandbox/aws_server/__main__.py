@@ -1,7 +1,7 @@
 """``python -m triplane.sandbox.aws_server SETTINGS_JSON``, with the Python that moto is installed for.
 
 The settings: ``{"port": int, "access_key": {"id": str, "secret": str}, "token_secret": str,
-"eks_endpoint": file, "builds": folder, "proxy": url, "ca": file}``. The file holds ``{"server": url, "ca": base64 PEM}`` of the API server that EKS
+"eks_endpoint": file, "builds": folder, "keys": folder, "proxy": url, "ca": file}``. The file holds ``{"server": url, "ca": base64 PEM}`` of the API server that EKS
 clusters are said to have.
 
 ``/_sandbox/`` is for the other parts of the sandbox: ``tokeninfo?access_token=`` answers 200 for an ECR
@@ -26,6 +26,7 @@ from triplane.sandbox.aws_server import (
     codepipeline,
     event_source_mappings,
     functions,
+    instance_connect,
     metrics,
     schedules,
     services,
@@ -44,6 +45,7 @@ def main(settings_file: str) -> None:
     builds_service.install()
     codepipeline.Service(builds_service).install()
     functions.install()
+    instance_connect.install(Path(settings["keys"]))
     metrics.install()
     services.install()
     event_source_mappings.install()

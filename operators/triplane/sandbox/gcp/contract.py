@@ -35,6 +35,7 @@ APIS = {
     "iamcredentials": ("iamcredentials.v1",),
     "logging": ("logging.v2",),
     "monitoring": ("monitoring.v3",),
+    "oslogin": ("oslogin.v1",),
     "pubsub": ("pubsub.v1",),
     "cloudscheduler": ("cloudscheduler.v1",),
     "secretmanager": ("secretmanager.v1",),

@@ -80,6 +80,7 @@ class GooglePart:
             "cloudfunctions",
             "logging",
             "monitoring",
+            "oslogin",
             "pubsub",
             "cloudscheduler",
             "secretmanager",

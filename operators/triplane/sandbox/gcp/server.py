@@ -23,6 +23,7 @@ from triplane.sandbox.gcp.errors import ApiError
 from triplane.sandbox.gcp.faults import Fault
 from triplane.sandbox.gcp.functions import UPLOADS
 from triplane.sandbox.gcp.oauth import OAuthError, Tokens
+from triplane.sandbox.gcp.os_login import OsLogin
 from triplane.sandbox.gcp.state import State
 from triplane.sandbox.gcp.storage import Storage, parse
 
@@ -111,6 +112,7 @@ async def serve(config: dict[str, Any]) -> None:
     runner = builds.Builds(
         Path(config["home"]) / "builds" / "gcp", builds.environment(config["proxy"], config["ca"])
     )
+    core.add(OsLogin(Path(config["home"]) / "os-login").handlers())
     core.add(CloudBuilds(runner, tokens, config["storage"]).handlers())
     grpc_server = grpc_front.serve(core, config["grpc"])
     async with ClientSession(timeout=ClientTimeout(total=300), auto_decompress=False) as session:

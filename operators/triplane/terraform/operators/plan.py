@@ -42,7 +42,7 @@ class TerraformPlanOperator(TerraformOperator):
         source = self.stack_source()
         destroy = self.intent == "destroy"
         binds = self.inputs(source, destroy=destroy)
-        pending = [name for name, value in self.after.items() if _pending(value) and not destroy]
+        pending = [] if destroy else settings.pending(self.after)
         with self.opened(source, {} if pending else self.secret_variables()) as stack:
             change = self._deferred(stack, pending, binds) if pending else self._planned(stack, binds)
         self.log.info("%s: %s, %s risk", self.address, change.summary, change.risk)
@@ -111,8 +111,3 @@ def _nothing_there(
         lines=left,
         binds={**inputs, "lineage": state.lineage, "serial": state.serial},
     )
-
-
-def _pending(value: Any) -> bool:
-    change = settings.read_change(value)
-    return change is not None and change.changed

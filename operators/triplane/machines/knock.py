@@ -1,0 +1,39 @@
+"""EC2 Instance Connect as ssh's ``ProxyCommand``: shows the run's public key to the instance, then connects.
+
+Usage: ``python knock.py FILE HOST PORT USER`` with ``{"public_key": str, "instances": {host: instance id}}`` in ``FILE``
+and AWS's credentials in the environment. A key is good for one minute, so each connection brings it along. Hands the
+connected socket to ssh (``ProxyUseFdpass``).
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+from pathlib import Path
+
+CONNECT_SECONDS = 20.0
+
+
+def main(file: str, host: str, port: str, user: str) -> int:
+    """Show the key, connect, hand over."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    known = json.loads(Path(file).read_text())
+    try:
+        boto3.client("ec2-instance-connect").send_ssh_public_key(
+            InstanceId=known["instances"][host], InstanceOSUser=user, SSHPublicKey=known["public_key"]
+        )
+        connected = socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS)
+    except (BotoCoreError, ClientError, OSError) as error:
+        print(f"EC2 Instance Connect: {error}", file=sys.stderr)
+        return 1
+    connected.setblocking(True)
+    with socket.socket(fileno=1) as ssh:
+        socket.send_fds(ssh, [b"\0"], [connected.fileno()])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
