@@ -74,9 +74,8 @@ def test_ec2_instance_connect(lab: Lab, machine: Machine, sandbox: Sandbox) -> N
     assert change["summary"] == "run site.yml on 1 of 1 host: 1 to change"
     assert lab.apply(**given, change=change)["state"] == "deployed"
     assert (machine.home / "there").read_text() == "x"
-    assert keys.read_text().count('expiry-time="') >= 3, (
-        "each connection brings its key, and each run has its own"
-    )
+    shown = {line.split()[-1] for line in keys.read_text().splitlines()}
+    assert len(shown) >= 2, "each run has a key of its own"
 
     stranger = {**given, "hosts": {"m": machine.host()}}
     with pytest.raises(AirflowFailException, match="the instance of m is not known"):

@@ -403,6 +403,11 @@ clouds:
             "24:23: site.yml is not a file of the source",
         ],
     ),
+    "ways into machines": (
+        "    charts:\n",
+        "    machines:\n      web: {playbook: services/api/Dockerfile, hosts: {a: 10.0.0.1}, login: os_login}\n    charts:\n",
+        ["24:77: os_login is a way into machines of gcp"],
+    ),
     "unknown names of machines": (
         "    charts:\n",
         '    machines:\n      web: {playbook: services/api/Dockerfile, hosts: "${network.workers}",\n'

@@ -210,14 +210,9 @@ class AnsibleOperator(BaseOperator):
         """``setup`` with a key that the cloud lets in, where ``login`` says so."""
         from triplane.machines.login import new_pair, os_login
 
-        if self.login is None:
+        if self.login is None or self.cloud_conn_id is None:
             yield setup
             return
-        cloud, conn_id = LOGINS.get(self.login), self.cloud_conn_id
-        if cloud is None or cloud != self.cloud or not conn_id or self.key:
-            raise InputError(
-                f"login: {self.login}: it is one of {', '.join(LOGINS)}, takes the connection of its cloud, and no `key`"
-            )
         pair = new_pair()
         settings.register_secret(pair.private)
         if self.login == "ec2_instance_connect":
@@ -229,6 +224,7 @@ class AnsibleOperator(BaseOperator):
             return
         from triplane.clouds import gcp
 
+        conn_id = self.cloud_conn_id
         account = gcp.account(conn_id)
         project = str(self.cloud_options.get("project") or gcp.project_id(conn_id))
         with os_login(gcp.session(conn_id), account, project, pair.public, self.timeout) as user:
@@ -243,6 +239,10 @@ class AnsibleOperator(BaseOperator):
         secrets = {name: value for name, value in self.variables.items() if holds_secret(value)}
         if bool(self.hosts) == bool(self.inventory):
             raise InputError("say which machines: give `hosts` or `inventory`, one of the two")
+        if self.login and (LOGINS.get(self.login, "") != self.cloud or not self.cloud_conn_id or self.key):
+            raise InputError(
+                f"login: {self.login}: it is one of {', '.join(LOGINS)}, takes the connection of its cloud, and no `key`"
+            )
         if holds_secret(list(self.ssh.values())):
             raise InputError("ssh: options of ssh are written into a file, and must hold no secret")
         machines = hosts.parse(resolve(self.hosts, lookup)) if self.hosts else None
