@@ -63,7 +63,9 @@ def logged_in(machine: Machine) -> int:
     return (machine.folder / "log").read_text().count("Accepted publickey")
 
 
-def test_ec2_instance_connect(lab: Lab, machine: Machine, sandbox: Sandbox) -> None:
+def test_ec2_instance_connect(
+    lab: Lab, machine: Machine, sandbox: Sandbox, capsys: pytest.CaptureFixture[str]
+) -> None:
     ec2 = client(sandbox, "ec2")
     (instance,) = ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1)["Instances"]
     identity = instance["InstanceId"]
@@ -83,8 +85,11 @@ def test_ec2_instance_connect(lab: Lab, machine: Machine, sandbox: Sandbox) -> N
     with pytest.raises(AirflowFailException, match="connects by itself; remove ProxyJump"):
         lab.plan(**given, ssh={"ProxyJump": "bastion"})
     ec2.stop_instances(InstanceIds=[identity])
-    with pytest.raises(AirflowException, match=f"{identity} is not running"):
+    with pytest.raises(AirflowException, match="1 of 1 hosts are unreachable"):
         lab.plan(**given)
+    said = "".join(capsys.readouterr())
+    assert "EC2 Instance Connect: 127.0.0.1: An error occurred (EC2InstanceState" in said
+    assert f"{identity} is not running" in said
 
 
 def test_os_login(

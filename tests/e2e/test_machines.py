@@ -45,8 +45,7 @@ def lab(
         machine.home.mkdir()
 
 
-def test_planned_applied_left_alone_and_damaged(lab: Lab, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO")
+def test_planned_applied_left_alone_and_damaged(lab: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     first, second = lab.machines
     unit = {name: value for name, value in lab.kwargs().items() if name != "task_id"}
     (never,) = AnsibleDriftBatchOperator(task_id="drift", components=[unit]).execute({})
@@ -97,7 +96,9 @@ def test_planned_applied_left_alone_and_damaged(lab: Lab, caplog: pytest.LogCapt
     lab.run = "another"
     with pytest.raises(AirflowFailException, match=r"aws-worker-1 is not as it was when this was planned"):
         lab.apply(change=damaged)
-    for text in (caplog.text, json.dumps([change, damaged, drift, lab.xcom]), *seen):
+    said = "".join(capsys.readouterr())
+    assert "TASK settings" in said
+    for text in (said, json.dumps([change, damaged, drift, lab.xcom]), *seen):
         assert SECRET not in text
         assert "PRIVATE KEY" not in text
 
@@ -200,9 +201,8 @@ def test_machines_found_by_their_tags(lab: Lab, sandbox: Sandbox) -> None:
 
 
 def test_what_a_secret_says_of_the_machines_is_in_no_file(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    caplog.set_level("INFO")
     (machine, _) = lab.machines
     body = machine.host()
     body["variables"] |= {"token": "Pl4nted-of-the-hosts", "level": "{{ 2 + 2 }}"}
@@ -218,7 +218,9 @@ def test_what_a_secret_says_of_the_machines_is_in_no_file(
     assert result["state"] == "deployed"
     assert lab.config(machine).read_text().count("level={{ 2 + 2 }}\ntoken=Pl4nted-of-the-hosts\n") == 1
     assert any(machine.name in text for text in files), "the inventory was there"
-    for text in (*files, caplog.text, json.dumps([result, lab.xcom])):
+    said = "".join(capsys.readouterr())
+    assert "TASK settings" in said
+    for text in (*files, said, json.dumps([result, lab.xcom])):
         assert "Pl4nted" not in text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -217,7 +218,8 @@ def _json(answer: Any) -> Any:
     if not answer.content:
         return None
     try:
-        return answer.json()
+        # Not requests' own, which guesses the encoding of a short answer, such as `[]`, for seconds.
+        return json.loads(answer.content)
     except ValueError as error:
         raise TransientError(f"{urlsplit(answer.url).path}: {answer.status_code} without JSON") from error
 
@@ -231,11 +233,11 @@ def _wait(error: Exception, verb: str, number: int) -> float | None:
 
 def _said(answer: Any) -> str:
     try:
-        body = answer.json()
+        body = json.loads(answer.content)
         message = body.get("message") or body.get("error") or body
         if isinstance(message, dict) and message.get("message"):  # as Google says it
             message = message["message"]
         errors = body.get("errors")
     except (ValueError, AttributeError):
-        return str(answer.text)[:300]
+        return str(answer.content.decode(errors="replace"))[:300]
     return f"{message}{f' {errors}' if errors else ''}"[:500]

@@ -2,7 +2,7 @@
 
 Usage: ``python knock.py FILE HOST PORT USER`` with ``{"public_key": str, "instances": {host: instance id}}`` in ``FILE``
 and AWS's credentials in the environment. A key is good for one minute, so each connection brings it along. Hands the
-connected socket to ssh (``ProxyUseFdpass``).
+connected socket to ssh (``ProxyUseFdpass``). Why it could not goes to ``FILE.log``: ssh lets nobody see its proxy's words.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def main(file: str, host: str, port: str, user: str) -> int:
         )
         connected = socket.create_connection((host, int(port)), timeout=CONNECT_SECONDS)
     except (BotoCoreError, ClientError, OSError) as error:
-        print(f"EC2 Instance Connect: {error}", file=sys.stderr)
+        with Path(f"{file}.log").open("a") as log:
+            log.write(f"{host}: {error}\n")
         return 1
     connected.setblocking(True)
     with socket.socket(fileno=1) as ssh:

@@ -17,6 +17,7 @@ from triplane.core.private import write_private
 from triplane.machines.hosts import Host
 
 OS_LOGIN = "https://oslogin.googleapis.com/v1"
+KNOCKED = "knock.json"
 KNOCK = Path(__file__).with_name("knock.py")
 LONGEST = 6 * 3600.0
 """Seconds that a key is good for at OS Login where the run has no time limit; it is taken away at its end."""
@@ -58,11 +59,17 @@ def knocking(scratch: Path, public: str, hosts: Sequence[Host]) -> dict[str, str
             f"the instance of {', '.join(unknown)} is not known: call the machine by its instance id, or give it the "
             "variable `instance_id`"
         )
-    file = write_private(scratch / "knock.json", json.dumps({"public_key": public, "instances": instances}))
+    file = write_private(scratch / KNOCKED, json.dumps({"public_key": public, "instances": instances}))
     return {
         "ProxyCommand": f'"{sys.executable}" -P "{KNOCK}" "{file}" %h %p %r',
         "ProxyUseFdpass": "yes",
     }
+
+
+def refusals(scratch: Path) -> list[str]:
+    """What EC2 Instance Connect said to those of :func:`knocking` that it did not let in, each once."""
+    log = scratch / f"{KNOCKED}.log"
+    return list(dict.fromkeys(log.read_text().splitlines())) if log.exists() else []
 
 
 @contextmanager

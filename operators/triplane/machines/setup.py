@@ -14,7 +14,7 @@ from triplane.core.redact import Redactor
 from triplane.machines import ansible, ssh
 from triplane.machines.ansible import Ansible
 from triplane.machines.hosts import Host, environment, inventory, of_inventory
-from triplane.machines.login import knocking
+from triplane.machines.login import knocking, refusals
 
 CONFIG = "ansible.cfg"
 VAULT = "TRIPLANE_VAULT_PASSWORD"
@@ -92,7 +92,11 @@ def opened(
         write_private(known, ssh.known_hosts(hosts, setup.known_hosts))
         options = {**setup.ssh, **(knocking(scratch, setup.knock, hosts) if setup.knock else {})}
         write_private(ssh_config, ssh.config(known, options, hosts))
-        yield found, hosts
+        try:
+            yield found, hosts
+        finally:
+            for line in refusals(scratch):
+                say(f"EC2 Instance Connect: {line}")
 
 
 def _config(setup: Setup, scratch: Path) -> Path:
