@@ -175,6 +175,18 @@ def test_the_comment_is_found_by_its_mark_among_many(
     assert len(forge.reviews.comments[7]) == 26
 
 
+def test_the_encoding_of_a_short_answer_is_not_guessed(
+    github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There are no comments yet: `[]`."""
+
+    def guessed(self: Any) -> str:
+        raise AssertionError("this takes seconds of processor time")
+
+    monkeypatch.setattr("requests.models.Response.apparent_encoding", property(guessed))
+    assert comment(github, {"aws": change_set("aws")})
+
+
 def test_a_comment_that_was_deleted_is_written_again(github: FakeGitHub) -> None:
     first = comment(github, {"aws": change_set("aws")})
     github.reviews.comments[7].clear()
