@@ -158,8 +158,10 @@ def _cloud(change_set: ChangeSet, listed: Sequence[ComponentChange], lines: Mapp
     parts = [title, *(_component(change, lines[change.address]) for change in listed)]
     if rest := urgent_first(change_set.changed)[len(listed) :]:
         parts.append(f"Changed too, risk {max(change.risk for change in rest)} at most: {_names(rest)}")
-    if unchanged := [change for change in change_set.changes if not change.changed]:
+    if unchanged := [each for each in change_set.changes if not each.changed and not each.left_behind]:
         parts.append(f"Unchanged: {_names(unchanged)}")
+    if left := [each for each in change_set.changes if each.left_behind]:
+        parts.append(f"Left behind, not in the spec any more: {_names(left)}")
     return "\n\n".join(parts)
 
 

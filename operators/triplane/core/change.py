@@ -33,6 +33,10 @@ class Risk(IntEnum):
         return self.name.lower()
 
 
+LEFT_BEHIND = "left behind: "
+"""What the summary of a component begins with that has left the spec."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ComponentChange:
     """What would change in one component.
@@ -53,6 +57,11 @@ class ComponentChange:
     def changed(self) -> bool:
         """Whether applying this would do anything."""
         return self.action != "none"
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether it has left the spec, and nothing is done about it."""
+        return not self.changed and self.summary.startswith(LEFT_BEHIND)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for XCom and the artifact store."""

@@ -54,14 +54,18 @@ def body(change_sets: Sequence[ChangeSet], *, link: str = "", decision: str = ""
 def _table(change_set: ChangeSet, room: int) -> str:
     title = f"#### {cloud(change_set.cloud)}: risk {change_set.risk}"
     ordered = urgent_first(change_set.changed)
+    left = [f"`{each.address}`" for each in change_set.changes if each.left_behind]
+    behind = f"\n\nLeft behind, not in the spec any more: {', '.join(left[:ROWS])}" if left else ""
     if not ordered:
-        return f"{title}\n\nNo changes."
+        return f"{title}\n\nNo changes.{behind}"
     rows = [
         f"| `{change.address}` | {change.action} | {change.risk} | {_cell(change.summary)} |"
         for change in ordered[:room]
     ]
     more = [f"\nand {len(ordered) - room} more components."] if len(ordered) > room else []
-    return "\n".join([title, "", "| component | action | risk | |", "|---|---|---|---|", *rows, *more])
+    return (
+        "\n".join([title, "", "| component | action | risk | |", "|---|---|---|---|", *rows, *more]) + behind
+    )
 
 
 def _with_details(text: str, change_sets: Sequence[ChangeSet]) -> str:

@@ -17,6 +17,7 @@ from triplane.core.approval import Policy
 from triplane.core.calendar import Calendar, Freeze, Window
 from triplane.core.change import ChangeSet, ComponentChange, Risk
 from triplane.core.digest import canonical_json
+from triplane.forge import comment
 
 
 def change_set(cloud: str, *changes: ComponentChange) -> ChangeSet:
@@ -44,6 +45,18 @@ def test_it_shows_every_cloud_with_digest_risk_and_changes() -> None:
     assert gcp.digest in text
     assert "-/+ aws_vpc.main" in text
     assert "Unchanged: aws/chart/x" in text
+
+
+def test_what_has_left_the_spec_is_not_called_unchanged() -> None:
+    left = replace(change("aws/machines/workers", Risk.NONE), summary="left behind: it has left the spec")
+    found = change_set("aws", change("aws/chart/x", Risk.NONE), left)
+    text = review.body([found], "alice")
+    assert "Unchanged: aws/chart/x\n" in text
+    assert "Left behind, not in the spec any more: aws/machines/workers" in text
+    said = "Left behind, not in the spec any more: `aws/machines/workers`"
+    assert f"No changes.\n\n{said}" in comment.body([found])
+    changed = replace(found, changes=(*found.changes, change("aws/stack/network", Risk.HIGH)))
+    assert comment.body([changed]).endswith(f"1 to replace |\n\n{said}")
 
 
 def test_what_the_tests_said_is_told_once() -> None:
