@@ -17,8 +17,10 @@ from cryptography.fernet import Fernet
 from tests.e2e.test_kubernetes import processes, until
 from tests.ordered import MINE, OWNER
 from triplane import settings
+from triplane.core.change import ChangeSet
 from triplane.core.digest import digest_file
 from triplane.core.errors import TransientError
+from triplane.core.history import AUTHORIZED, ROLLOUT, body
 from triplane.sandbox.forges.git import make_repository
 from triplane.sandbox.forges.part import git_root
 from triplane.sandbox.machines.machine import Machine, key_pair
@@ -75,7 +77,9 @@ def repository(kind: str, sandbox: Sandbox, tmp_path: Path) -> Repository:
     return Repository(git_root(sandbox.home) / HOSTS[kind], tmp_path / "clone")
 
 
-def frozen(tmp_path: Path, name: str, revision: str, **more: Any) -> dict[str, Any]:
+def frozen(
+    tmp_path: Path, name: str, revision: str, *, rollback: dict[str, str] | None = None, **more: Any
+) -> dict[str, Any]:
     remote = {"kind": "github", "connection": f"{more.get('kind', 'github')}_default", "path": "platform"}
     operator = FreezeOperator(
         task_id="freeze",
@@ -84,6 +88,7 @@ def frozen(tmp_path: Path, name: str, revision: str, **more: Any) -> dict[str, A
         spec=digest_file(tmp_path / "platform.yaml"),
         revision=revision,
         remote={**remote, "repository": name, **more},
+        **(rollback or {}),
     )
     return operator.execute({})  # type: ignore[arg-type]
 
@@ -122,6 +127,24 @@ def test_the_frozen_commit_counts_when_its_branch_moves(
     ).execute({})  # type: ignore[arg-type]
     assert (given["revision"], note(given)) == (repository.first, "one")
     assert note(frozen(tmp_path, repository.name, "main", kind=kind)) == "moved"
+
+
+def test_a_rollback_goes_to_a_tag_of_the_forge(repository: Repository, kind: str, tmp_path: Path) -> None:
+    repository.git("tag", "v1")
+    repository.git("push", "--quiet", str(repository.bare), "v1")
+    first = frozen(tmp_path, repository.name, "v1", kind=kind)
+    change_set = ChangeSet(
+        platform="shop", environment="prod", cloud="aws", asked="v1", revision=first["revision"],
+        source=first["source"], spec=first["spec"], policy={}, planned_at="2026-01-01T00:00:00+00:00", changes=(),
+    )  # fmt: skip
+    settings.put_change_set(change_set)
+    for entry in (AUTHORIZED, ROLLOUT):
+        settings.ledger("prod/aws").append(entry, {**body(change_set), "run_id": "run"})
+    repository.commit("two")
+    back = frozen(
+        tmp_path, repository.name, "main", kind=kind, rollback={"rollback_of": "prod/aws", "to": "v1"}
+    )
+    assert (back["revision"], note(back)) == (repository.first, "one")
 
 
 def test_what_is_not_there_or_not_allowed_is_told(
