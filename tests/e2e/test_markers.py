@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.monitoring_lab import direct
+from tests.ordered import MINE, OWNER
 from triplane.clouds import aws, azure, gcp
 from triplane.rollout.marking import mark
 from triplane.sandbox.azure.part import GROUP, SUBSCRIPTION
@@ -95,6 +97,40 @@ def test_a_rollout_is_seen_in_all_places(sandbox: Sandbox) -> None:
     ]
     assert line.endswith(" 6.5")
     assert 'environment="prod"' in line
+
+
+FAULTS = {
+    "cloudwatch": (
+        "aws",
+        {"action": "PutMetricData"},
+        {429: "ThrottlingException", 401: "ExpiredTokenException"},
+    ),
+    "cloud_monitoring": ("gcp-rest", {"path": "timeSeries"}, {}),
+    "application_insights": ("azure-arm", {"path": "nnotations"}, {}),
+}
+
+
+@pytest.mark.parametrize("times", [1, 99])
+@pytest.mark.parametrize("status", [429, 401])
+@pytest.mark.parametrize("place", PLACES[:3], ids=FAULTS)
+def test_throttling_and_tokens_that_ended(
+    place: dict[str, str], status: int, times: int, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once is tried again; but for CloudWatch's token, for which the next rollout has a new client. Always is only said."""
+    monkeypatch.setattr("triplane.gates.rest.FIRST_WAIT", 0.01)
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
+    port, where, codes = FAULTS[place["kind"]]
+    how = {"code": codes[status]} if codes else {"status": status}
+    said: list[str] = []
+    direct(sandbox, port, MINE, {"owner": OWNER, **where, **how, "message": "no", "times": times})
+    try:
+        mark([place], change_set(f"p{uuid.uuid4().hex[:8]}"), RESULTS, RUN, said.append, "failed")
+    finally:
+        direct(sandbox, port, MINE, None, "DELETE")
+    (line,) = said
+    written = times == 1 and (place["kind"], status) != ("cloudwatch", 401)
+    assert line.startswith(f"Marked in {place['kind']}" if written else f"No mark in {place['kind']}"), line
+    assert line.endswith("to prod (aws), failed") if written else codes.get(status, str(status)) in line
 
 
 def test_a_mark_that_cannot_be_written_fails_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from triplane.sandbox.gcp.errors import ApiError, invalid
-from triplane.sandbox.gcp.state import Body, Call, Handler, State
+from triplane.sandbox.gcp.state import Body, Call, Handler, State, merge
 
 PREFIX = "monitoring.projects"
 OWN = ("custom.googleapis.com/", "external.googleapis.com/", "workload.googleapis.com/")
@@ -53,6 +53,7 @@ class Monitoring:
             f"{PREFIX}.timeSeries.create": self.create,
             f"{PREFIX}.alertPolicies.create": self.create_policy,
             f"{PREFIX}.alertPolicies.get": lambda call: self._state.get(call.params["name"]),
+            f"{PREFIX}.alertPolicies.patch": self.patch_policy,
             f"{PREFIX}.alertPolicies.delete": self.delete_policy,
             f"{PREFIX}.alerts.list": self.alerts,
         }
@@ -130,6 +131,10 @@ class Monitoring:
         name = f"{call.params['name']}/alertPolicies/{len(self._state.resources) + 10**6}"
         self._state.resources[name] = {"enabled": True, **call.body, "name": name}
         return self._state.get(name)
+
+    def patch_policy(self, call: Call) -> Body:
+        merge(self._state.live(call.params["name"]), call.body, call.params.get("updateMask"))
+        return self._state.get(call.params["name"])
 
     def delete_policy(self, call: Call) -> Body:
         self._state.live(call.params["name"])
