@@ -112,9 +112,6 @@ def test_lambda(name: str, tmp_path: Path) -> None:
     rounds.goes_back(7.0, r"the gate did not pass at 10 % \(fail\): errors: 7 \(at most 1\)", "1")
     code(3)
     rounds.goes_back(None, r"the gate did not pass at 10 % \(no_data\): errors: nothing was observed", "1")
-    code(4)
-    assert rounds.deploy(0.5)["version"] == "4"
-    assert [check[0]["lasting"] for check in rounds.gates] == [QUICK["lasting"]] * 2, "judged at 10 and 100 %"
 
 
 def test_cloud_run(name: str, sandbox: Sandbox) -> None:
@@ -162,7 +159,7 @@ def test_cloud_run(name: str, sandbox: Sandbox) -> None:
     rounds.goes_back(None, r"at 10 % \(no_data\)", first, image=silent)
     good = google_lab.push(sandbox, f"{name} 4")
     assert rounds.deploy(9.0, image=good)["state"] == "deployed"
-    assert len(rounds.gates) == 2
+    assert len(rounds.gates) == 2, "judged at 10 and 100 %"
 
 
 def test_container_apps(name: str, sandbox: Sandbox) -> None:
@@ -201,6 +198,3 @@ def test_container_apps(name: str, sandbox: Sandbox) -> None:
     rounds.goes_back(5.0, r"at 10 % \(fail\): errors: 5 \(at most 1\)", first, image=bad)
     silent = push(sandbox, f"{name} 3")
     rounds.goes_back(None, r"at 10 % \(no_data\)", first, image=silent)
-    good = push(sandbox, f"{name} 4")
-    assert rounds.deploy(0.0, image=good)["state"] == "deployed"
-    assert len(rounds.gates) == 2

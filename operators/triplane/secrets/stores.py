@@ -19,6 +19,8 @@ _AWS_FORBIDDEN = (
     "UnrecognizedClientException",
     "DecryptionFailure",
     "InvalidRequestException",
+    "ExpiredToken",
+    "ExpiredTokenException",
 )
 
 
