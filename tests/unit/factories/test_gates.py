@@ -10,7 +10,9 @@ import pytest
 import yaml
 from airflow.sdk import DAG
 
+from triplane.core.waiver import Terms
 from triplane.factories.cloud import cloud_dag
+from triplane.factories.parent import parent_dag
 from triplane.gates.sensors import GateSensor
 
 DOCUMENT: dict[str, Any] = {
@@ -131,3 +133,42 @@ def test_charts_and_functions_are_judged_by_the_task_that_deploys_them(dag: DAG)
         assert second["query"]["query"] == "errors{e='p'}"
     for task in ("applications.web.deploy", "functions.other.deploy"):
         assert not rendered(dag, task, "gate")
+
+
+def test_who_is_asked_where_there_is_no_data(tmp_path: Path) -> None:
+    gates = {name: {**gate, "no_data": "ask"} for name, gate in DOCUMENT["gates"].items()}
+    prod = {"variables": {"limit": "p"}, "approval": {"approvers": ["leads"], "expires": "2h"}}
+    document = {
+        **DOCUMENT,
+        "gates": gates,
+        "groups": {"leads": ["bob"]},
+        "environments": {**DOCUMENT["environments"], "prod": prod},
+        "notify": {"ops": {"webhook": {"connection": "ops"}}},
+        "release": {"gate": "errors", "order": ["aws", "gcp"]},
+        "clouds": {**DOCUMENT["clouds"], "gcp": {"project": "p", "region": "r"}},
+    }
+    file = tmp_path / "platform.yaml"
+    file.write_text(yaml.safe_dump(document, sort_keys=False))
+    made, parent = cloud_dag("aws", str(file)), parent_dag(str(file))
+    assert made is not None
+    for dag, task_id in (
+        (made, "infrastructure.network.gate"),
+        (made, "applications.api.deploy"),
+        (made, "functions.hook.deploy"),
+        (parent, "gate.aws"),
+    ):
+        asked = rendered(dag, task_id, "ask")
+        assert (asked["approvers"], asked["within"], asked["requester_may_approve"]) == (
+            ["bob"],
+            7200.0,
+            False,
+        )
+        assert [route["name"] for route in asked["notify"]] == ["ops"]
+        Terms.from_json(asked)
+    assert rendered(made, "infrastructure.network.gate", "scopes") == ["prod/aws"]
+    assert rendered(parent, "gate.aws", "scopes") == ["prod/gcp"]
+
+
+def test_nobody_is_asked_where_no_gate_asks(dag: DAG) -> None:
+    for task_id in ("infrastructure.network.gate", "applications.api.deploy", "functions.hook.deploy"):
+        assert not rendered(dag, task_id, "ask")
