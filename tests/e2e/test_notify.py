@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
+from tests.e2e.monitoring_lab import direct
 from tests.loopback import Answer
+from tests.ordered import MINE, OWNER
 from tests.receivers import EventGridService, Mailbox, Receiver, SlackService, TeamsService
 from triplane import settings
 from triplane.notify.message import Message
 from triplane.notify.send import notify
+from triplane.sandbox.runtime import Sandbox
 
 SECRET = "Pl4nted-notify-8842c"
 TEXT = f"**aws/stack/network**: update <b>\n\n- password = {SECRET}\n- [log](https://example.com/log)"
@@ -292,6 +295,30 @@ def test_pubsub(cloud_env: dict[str, str], caplog: pytest.LogCaptureFixture) -> 
     data = json.loads(base64.b64decode(received["message"]["data"]))
     assert (data["event"], received["message"]["attributes"]["environment"]) == ("approval_needed", "prod")
     assert "deployed was not told to ops" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("status", "times", "told"), [(429, 1, True), (503, 1, True), (429, 99, False), (401, 99, False)]
+)
+def test_a_topic_that_is_busy_or_refuses(
+    status: int, times: int, told: bool, sandbox: Sandbox, cloud_env: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture,
+) -> None:  # fmt: skip
+    from triplane.clouds import gcp
+
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr("triplane.notify.send.FIRST_WAIT", 0.05)
+    topic = "https://pubsub.googleapis.com/v1/projects/triplane-sandbox/topics/notify-busy"
+    assert gcp.session("google_cloud_default").put(topic, json={}).status_code in (200, 409)
+    fault = {"owner": OWNER, "path": "topics/notify-busy:publish", "status": status, "times": times}
+    direct(sandbox, "gcp-rest", MINE, {**fault, "message": "not now"})
+    options = {"connection": "google_cloud_default", "project": "triplane-sandbox", "topic": "notify-busy"}
+    try:
+        notify([route("pubsub", **options)], MESSAGE)
+    finally:
+        direct(sandbox, "gcp-rest", MINE, None, "DELETE")
+    assert ("approval_needed was told to ops" in caplog.text) is told
+    assert ("approval_needed was not told to ops" in caplog.text) is not told
 
 
 def test_without_a_store_or_a_connection_the_task_goes_on(
