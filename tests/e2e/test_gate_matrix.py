@@ -17,7 +17,7 @@ from tests.e2e import gate_cases
 from tests.e2e.gate_cases import ENDED, THROTTLED, Case
 from tests.e2e.monitoring_lab import direct, fired
 from tests.unit.gates.services import Service, serving
-from triplane.gates import rest
+from triplane.gates import check, rest
 from triplane.gates.sensors import GateSensor
 from triplane.gates.triggers import GateTrigger
 from triplane.gates.watch import Looker
@@ -82,9 +82,9 @@ class Instance:
         self.pushed[key] = value
 
 
-def judged(check: dict[str, Any]) -> dict[str, Any]:
+def judged(asked: dict[str, Any]) -> dict[str, Any]:
     """The verdict with which the sensor ends, well or not; the trigger went through the database between."""
-    sensor, instance = GateSensor(task_id="gate", checks=[check]), Instance()
+    sensor, instance = GateSensor(task_id="gate", checks=[asked]), Instance()
     with pytest.raises(TaskDeferred) as parked:
         sensor.execute({})
     event = fired(parked.value)
@@ -94,6 +94,10 @@ def judged(check: dict[str, Any]) -> dict[str, Any]:
     with pytest.raises(AirflowFailException, match=rf"did not pass \({event['state']}\)"):
         sensor.execute_complete(context, event)
     return dict(instance.pushed["verdict"])
+
+
+def test_every_source_is_here() -> None:
+    assert {name for name in check.SOURCES if not any(each.startswith(name) for each in SOURCES)} == set()
 
 
 @every_source
@@ -208,12 +212,12 @@ def test_what_never_answers_is_silent(case: Case, service: Service, monkeypatch:
 def test_a_real_prometheus(sandbox: Sandbox) -> None:
     name = f"m{uuid.uuid4().hex[:10]}"
     query = {"query": f"{name} / 2", "connection": "prometheus_default"}
-    check = {**QUICK, "name": "prometheus", "source": "prometheus", "query": query, "at_most": 5.0}
-    assert judged(check)["state"] == "no_data"
+    asked = {**QUICK, "name": "prometheus", "source": "prometheus", "query": query, "at_most": 5.0}
+    assert judged(asked)["state"] == "no_data"
     direct(sandbox, "pushgateway", f"/metrics/job/{name}", f"{name} 4\n".encode(), "PUT")
-    found = judged({**check, "patience": 20.0})
+    found = judged({**asked, "patience": 20.0})
     assert (found["state"], found["samples"][-1]["text"]) == ("pass", "2 (at most 5)")
-    up = {**check, "query": {**query, "query": "max(up{job='pushgateway'}) * 10"}}
+    up = {**asked, "query": {**query, "query": "max(up{job='pushgateway'}) * 10"}}
     assert judged(up)["state"] == "fail"
-    nothing = {**check, "query": {**query, "query": "0 / (up * 0)"}}
+    nothing = {**asked, "query": {**query, "query": "0 / (up * 0)"}}
     assert judged(nothing)["state"] == "no_data", "0/0 is nothing"

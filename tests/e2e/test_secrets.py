@@ -6,12 +6,15 @@ import json
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from airflow.sdk.exceptions import AirflowFailException
 
 from tests.e2e.monitoring_lab import direct
 from tests.ordered import MINE, OWNER
+from tests.unit.gates.asked import context
 from triplane import settings
 from triplane.clouds import aws, azure, gcp
 from triplane.core import deployed
@@ -24,6 +27,8 @@ from triplane.secrets.references import lookup_in
 from triplane.secrets.stored import Stored
 from triplane.secrets.stores import read, version
 from triplane.secrets.versions import current
+from triplane.serverless.operators import ServerlessPlanOperator
+from triplane.terraform.operators import TerraformPlanOperator
 
 pytestmark = pytest.mark.usefixtures("cloud_env")
 PROJECT, REGION, VAULT = "triplane-sandbox", "eu-west-1", "streaming-vault"
@@ -197,6 +202,31 @@ def test_a_connection_that_may_not_read_is_named(name: str, monkeypatch: pytest.
     monkeypatch.setenv("AIRFLOW_CONN_AZURE_DEFAULT", json.dumps({**connection, "password": "wrong"}))
     with pytest.raises(InputError, match="azure_default"):
         read(STORES["keyvault"].stored(name))
+
+
+@pytest.mark.usefixtures("lab")
+@pytest.mark.parametrize("kind", STORES)
+def test_a_secret_that_is_missing_fails_the_plan(kind: str, name: str, tmp_path: Path) -> None:
+    """Of whatever gets it, and nothing was begun then."""
+    (tmp_path / "app.py").write_text("")
+    (tmp_path / "main.tf").write_text('variable "password" { sensitive = true }\n')
+    reference = f"${{{STORES[kind].stored(name)}}}"
+    lambda_options = {
+        "handler": "app.handler",
+        "runtime": "python3.13",
+        "role": "arn:aws:iam::000000000000:role/r",
+    }
+    place: dict[str, Any] = {"path": str(tmp_path), "scope": "staging/aws"}
+    plans = [
+        TerraformPlanOperator(task_id="stack", variables={"password": reference}, **place),
+        ServerlessPlanOperator(
+            task_id="function", target="lambda", name=name, region=REGION, environment={"KEY": reference},
+            options=lambda_options, **place,
+        ),
+    ]  # fmt: skip
+    for plan in plans:
+        with pytest.raises(AirflowFailException, match=f"there is no /?{name} in .*: create it, or correct"):
+            plan.execute(context())
 
 
 @pytest.mark.usefixtures("lab")
