@@ -67,6 +67,7 @@ NOTIFY: dict[str, Any] = {
         "environments": ["told"],
     },
 }
+MARKERS = {"pushgateway": {"connection": "pushgateway_default"}}
 SOURCE = {"github": {"repository": "acme/shop", "connection": "told_forge"}}
 """Of a second small platform, which tells people and GitHub of what it does."""
 
@@ -172,7 +173,7 @@ def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
     platform.add_chart_secret("streaming_chart_secret")
     platform.commit("The platform as it is")
     small = SmallPlatform(home / "small" / "platform", ENVIRONMENTS, groups=GROUPS)
-    told = SmallPlatform(home / "told" / "platform", TOLD, notify=NOTIFY, source=SOURCE)
+    told = SmallPlatform(home / "told" / "platform", TOLD, notify=NOTIFY, source=SOURCE, markers=MARKERS)
     dags = home / "dags"
     for folder in (ROOT / "dags", DAGS):
         shutil.copytree(folder, dags, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import urllib.request
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -98,6 +99,15 @@ def alone(installation: Installation) -> tuple[str, str]:
     return run_id, installation.alice.wait("told_deploy_aws", run_id)
 
 
+def marks(installation: Installation) -> set[str]:
+    """The outcomes that rollouts of told_alone have left in the Pushgateway."""
+    url = f"http://127.0.0.1:{installation.sandbox.port('pushgateway')}/metrics"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    lines = opener.open(url, timeout=30).read().decode().splitlines()
+    mine = [line for line in lines if line.startswith("triplane_rollout_timestamp") and "told_alone" in line]
+    return {line.partition('outcome="')[2].partition('"')[0] for line in mine}
+
+
 @pytest.mark.campaign
 def test_a_cloud_alone_that_fails_and_then_succeeds(installation: Installation, people: People) -> None:
     told = installation.told
@@ -113,9 +123,12 @@ def test_a_cloud_alone_that_fails_and_then_succeeds(installation: Installation, 
     page = f"/dags/told_deploy_aws/runs/{quote(run_id, safe='')}"
     assert messages[-1]["link"] == f"{installation.airflow.url}{page}"
 
+    assert marks(installation) == {"failed"}
+
     told.bring_up("aws")
     run_id, state = alone(installation)
     assert state == "success"
+    assert marks(installation) == {"failed", "succeeded"}
     assert [body["event"] for body in people.told(run_id)] == ["deployed"]
     assert len(people.mail.taken) == mails
 
