@@ -196,7 +196,7 @@ def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
         listener = outside.Listener()
     try:
         airflow.start()
-        airflow.wait_for_dags(*DAG_IDS, *(f"{PREFIX}{name}" for name in DAG_IDS))
+        airflow.wait_for_dags(*DAG_IDS, *(f"{PREFIX}{name}" for name in DAG_IDS), "silent_gates")
         for key, value in SECRETS.items():
             airflow.api().set_variable(key, value)
         yield Installation(airflow, platform, small, told, sandbox, listener)
