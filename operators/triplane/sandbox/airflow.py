@@ -192,7 +192,11 @@ class LocalAirflow:
         except (httpx.HTTPError, ValueError):
             return False
         parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-        return all((health.get(part) or {}).get("status") == "healthy" for part in parts)
+        if any((health.get(part) or {}).get("status") != "healthy" for part in parts):
+            return False
+        # The API of the tasks is built when it is asked first; the server answers nobody meanwhile.
+        asked = httpx.get(f"{self.url}/execution/health", trust_env=False, timeout=START_SECONDS)
+        return asked.is_success
 
     def _wait_until(self, condition: Callable[[], bool], what: str) -> None:
         end = time.monotonic() + START_SECONDS
