@@ -31,6 +31,10 @@ test: setup ## all tests, with real tools against the sandbox (WORKERS=3)
 unit: python ## the tests that need no sandbox
 	@$(RUN)/pytest tests/unit tests/dags $(ARGS)
 
+.PHONY: test-versions
+test-versions: python ## unit tests on Python 3.11-3.13, with the oldest and the newest versions that are allowed
+	@scripts/versions.sh
+
 .PHONY: check
 check: python ## lint, format, types, layers
 	@$(RUN)/ruff check .

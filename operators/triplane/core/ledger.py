@@ -70,7 +70,7 @@ class Ledger:
 
         :raises RefusedError: an entry was changed, removed, moved or slipped in
         """
-        found = [_entry(path) for path in self._paths()]
+        found = self._found()
         if problems := self._problems(found):
             raise RefusedError(f"the ledger of {self.scope} is not to be trusted: {problems[0]}")
         return [entry for entry in found if kind in (None, entry.kind)]
@@ -80,7 +80,7 @@ class Ledger:
 
         :param known: a head of an earlier day, kept elsewhere: what was recorded then must still be there
         """
-        found = [_entry(path) for path in self._paths()]
+        found = self._found()
         problems = self._problems(found)
         if known and (len(found) <= known.number or found[known.number].digest != known.digest):
             problems.append(f"entry {known.number} is not the {known.digest} that was there before")
@@ -92,7 +92,6 @@ class Ledger:
         :raises RefusedError: no worker of this installation wrote what is the last entry now
         :raises TransientError: others kept adding entries at the same time
         """
-        self._folder.mkdir(parents=True, exist_ok=True)
         for _ in range(20):
             last = self._last()
             if last and (problem := self._unsealed(last)):
@@ -103,7 +102,6 @@ class Ledger:
 
     def append_after(self, known: Sequence[Entry], kind: str, body: Mapping[str, Any]) -> Entry | None:
         """Add an entry if ``known``, all entries as they were just read, are still all; else None: decide again."""
-        self._folder.mkdir(parents=True, exist_ok=True)
         return self._added(known[-1] if known else None, kind, body)
 
     def reseal(self) -> Entry:
@@ -112,7 +110,7 @@ class Ledger:
         :raises RefusedError: entries were changed, removed, moved or slipped in
         :raises TransientError: somebody added an entry at the same time
         """
-        found = [_entry(path) for path in self._paths()]
+        found = self._found()
         if broken := _breaks(found):
             raise RefusedError(f"the ledger of {self.scope} is not to be trusted: {broken[0]}")
         entry = self._added(found[-1] if found else None, RESEALED, {})
@@ -175,43 +173,33 @@ class Ledger:
         )
 
     def _known_head(self) -> Head | None:
-        path = self._folder / "head"
-        if not path.exists():
-            return None
-        return Head(**json.loads(path.read_bytes()))
+        data = files.read(self._folder / "head")
+        return None if data is None else Head(**json.loads(data))
+
+    def _found(self) -> list[Entry]:
+        return [Entry(**json.loads(data)) for data in files.read_all(self._paths())]
 
     def _last(self) -> Entry | None:
-        paths = self._paths()
-        return _entry(paths[-1]) if paths else None
+        return next((Entry(**json.loads(data)) for data in files.read_all(self._paths()[-1:])), None)
 
     def _paths(self) -> list[Any]:
-        if not self._folder.exists():
-            return []
-        return sorted(
-            (p for p in self._folder.iterdir() if p.name[:1] != "." and p.name.endswith(".json")),
-            key=lambda p: p.name,
-        )
+        return [path for path in files.children(self._folder) if path.name.endswith(".json")]
 
 
 def scopes(root: Any) -> list[str]:
     """The scopes that have a ledger under ``root``."""
 
     def below(folder: Any, name: str) -> list[str]:
-        children = [path for path in folder.iterdir() if path.name[:1] != "."]
+        children = files.children(folder)
         own = [name] if any(path.name.endswith(".json") for path in children) else []
         return own + [
             scope
-            for path in sorted(children, key=lambda path: path.name)
+            for path in children
             if path.is_dir()
             for scope in below(path, f"{name}/{path.name}".lstrip("/"))
         ]
 
-    folder = root / FOLDER
-    return below(folder, "") if folder.exists() else []
-
-
-def _entry(path: Any) -> Entry:
-    return Entry(**json.loads(path.read_bytes()))
+    return below(root / FOLDER, "")
 
 
 def _breaks(found: Sequence[Entry]) -> list[str]:

@@ -43,39 +43,35 @@ class ArtifactStore:
 
     def has(self, name: str) -> bool:
         """Whether an artifact of this digest is kept."""
-        return bool(self._blob(name).exists())
+        return files.exists(self._blob(name))
 
     def get(self, name: str) -> bytes:
         """The artifact whose digest is ``name``.
 
         :raises RefusedError: it is missing, or its content is not what the digest says
         """
-        blob = self._blob(name)
-        if not blob.exists():
+        data = self._read(self._blob(name), name)
+        if data is None:
             raise RefusedError(f"artifact {name} is not in the artifact store; plan again")
-        data = self._read(blob, name)
         if digest(data) != name:
             raise RefusedError(f"artifact {name} was changed after it was stored; plan again")
         return data
 
     def put_named(self, name: str, data: bytes) -> None:
         """Keep ``data`` under a name such as ``outputs/staging/aws/network``, over what was there."""
-        self._write(self._root / "named" / self._file(name), data)
+        self._write(self._named(name), data)
 
     def create_named(self, name: str, data: bytes) -> bool:
         """Keep ``data`` under a name that nothing is kept under; whether that was so. One of several at once wins."""
-        blob = self._root / "named" / self._file(name)
-        blob.parent.mkdir(parents=True, exist_ok=True)
         try:
-            files.create(blob, self._cipher.encrypt(data))
+            files.create(self._named(name), self._cipher.encrypt(data))
         except FileExistsError:
             return False
         return True
 
     def get_named(self, name: str) -> bytes | None:
         """What was last kept under ``name``, None if nothing was."""
-        blob = self._root / "named" / self._file(name)
-        return self._read(blob, name) if blob.exists() else None
+        return self._read(self._named(name), name)
 
     def _blob(self, name: str) -> Any:
         kind, _, value = name.partition(":")
@@ -83,16 +79,16 @@ class ArtifactStore:
             raise InputError(f"{name!r} is not a digest (sha256:<64 hex digits>)")
         return self._root / "blobs" / value
 
-    def _file(self, name: str) -> str:
-        return hashlib.sha256(name.encode()).hexdigest()
+    def _named(self, name: str) -> Any:
+        return self._root / "named" / hashlib.sha256(name.encode()).hexdigest()
 
     def _write(self, blob: Any, data: bytes) -> None:
-        blob.parent.mkdir(parents=True, exist_ok=True)
         files.replace(blob, self._cipher.encrypt(data))
 
-    def _read(self, blob: Any, name: str) -> bytes:
+    def _read(self, blob: Any, name: str) -> bytes | None:
+        data = files.read(blob)
         try:
-            return self._cipher.decrypt(blob.read_bytes())
+            return None if data is None else self._cipher.decrypt(data)
         except InvalidToken:
             raise RefusedError(
                 f"artifact {name} was changed after it was stored, or its key is gone from "

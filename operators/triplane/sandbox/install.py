@@ -47,6 +47,8 @@ PACKAGES = {
     "ca-certificates": "update-ca-certificates",
     "crun": "crun",
     "curl": "curl",
+    "debootstrap": "debootstrap",
+    "docker-compose": "docker-compose",
     "docker.io": "dockerd",
     "docker-registry": "docker-registry",
     "etcd-server": "etcd",
@@ -59,6 +61,7 @@ PACKAGES = {
     "postgresql": "initdb",
     "prometheus": "prometheus",
     "prometheus-pushgateway": "prometheus-pushgateway",
+    "redis-server": "redis-server",
     "skopeo": "skopeo",
 }
 BUILD_PACKAGES = {"dpkg-dev": "dpkg-source", "jq": "jq", "make": "make", "gcc": "gcc", "rsync": "rsync"}

