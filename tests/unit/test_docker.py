@@ -6,10 +6,12 @@ import hashlib
 import io
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from collections.abc import Iterator
 from functools import partial
@@ -23,6 +25,9 @@ DOCKER = Path(__file__).parents[2] / "docker"
 ARCH = subprocess.run(
     ["dpkg", "--print-architecture"], capture_output=True, text=True, check=True
 ).stdout.strip()
+
+CONTAINER = ("unshare", "--user", "--map-root-user", "--pid", "--fork", "--mount", "--mount-proc")
+"""Sees no processes but its own, as in a container."""
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -134,13 +139,36 @@ def test_secrets_are_made_once_for_their_readers_alone(tmp_path: Path) -> None:
 def test_the_environment_of_a_sandbox_is_read(tmp_path: Path) -> None:
     (tmp_path / "env").write_text("export COLOUR='deep blue'\n")
     done = subprocess.run(
-        [DOCKER / "entrypoint.sh", "sh", "-c", "echo $COLOUR"],
+        [*CONTAINER, DOCKER / "entrypoint.sh", "sh", "-c", "echo $COLOUR"],
         env={"PATH": os.environ["PATH"], "TRIPLANE_SANDBOX_ENV": str(tmp_path / "env")},
         capture_output=True,
         text=True,
         check=True,
     )
     assert done.stdout == "deep blue\n"
+
+
+def test_a_container_outlives_its_command_as_long_as_a_tool_saves_its_state(tmp_path: Path) -> None:
+    guardian = tmp_path / "triplane" / "core" / "guardian.py"
+    guardian.parent.mkdir(parents=True)
+    guardian.write_text(
+        f"import pathlib, time\ntime.sleep(1)\npathlib.Path({str(tmp_path / 'saved')!r}).touch()\n"
+    )
+    command = tmp_path / "command"
+    command.write_text(f"setsid {sys.executable} {guardian} & sleep 0.5; kill -KILL $$")
+    done = subprocess.run([*CONTAINER, DOCKER / "entrypoint.sh", "sh", command], check=False, timeout=60)
+    assert done.returncode == 128 + 9
+    assert (tmp_path / "saved").exists()
+
+
+def test_a_container_that_is_told_to_stop_waits_for_its_command(tmp_path: Path) -> None:
+    command = f"trap 'sleep 1; touch {tmp_path}/ended; exit 3' TERM; touch {tmp_path}/begun; while :; do sleep 0.1; done"
+    process = subprocess.Popen([*CONTAINER, DOCKER / "entrypoint.sh", "sh", "-c", command], process_group=0)
+    while not (tmp_path / "begun").exists():
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    assert process.wait(60) == 3
+    assert (tmp_path / "ended").exists()
 
 
 def add(folder: Path, name: str, data: bytes, sums: str, bare: bool = False) -> None:

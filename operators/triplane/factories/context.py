@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import lru_cache
@@ -97,9 +98,23 @@ class Build(NamedTuple):
 
 
 def spec(path: str | None = None, prefix: str = "") -> Build:
-    """The platform spec at ``path``, by default the one in ``[triplane] platform``."""
+    """The platform spec at ``path``, by default the one in ``[triplane] platform``.
+
+    A relative path starts at the folder of the DAG file, so that both may come from one repository at one commit.
+    """
     file = Path(path) if path else settings.platform_file()
+    if not file.is_absolute():
+        file = _dag_folder() / file
     return _read(file.resolve(), file.stat().st_mtime_ns)._replace(prefix=prefix)
+
+
+def _dag_folder() -> Path:
+    """The folder of the DAG file that is being parsed: of the first caller from outside of this package."""
+    package = str(Path(__file__).parent)
+    frame = sys._getframe(1)
+    while frame.f_back and frame.f_code.co_filename.startswith(package):
+        frame = frame.f_back
+    return Path(frame.f_code.co_filename).absolute().parent
 
 
 @lru_cache(maxsize=4)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from triplane.core.digest import tree_files
 from triplane.core.errors import InputError
-from triplane.core.git import WORKING_TREE, commit, git
+from triplane.core.git import WORKING_TREE, commit, git, inside
 
 IGNORED = (".git", ".git/*", "*/.terraform", ".terraform/*", "*/.terraform/*", "*__pycache__*")
 
@@ -24,14 +24,22 @@ class Frozen:
     archive: bytes
 
 
-def freeze(folder: Path, revision: str) -> Frozen:
+def freeze(folder: Path, revision: str, pinned: str | None = None) -> Frozen:
     """The content of ``folder`` at ``revision`` (anything git resolves to a commit).
 
     A folder that is not in a git repository is taken as it is, and only as ``HEAD``. Uncommitted
     changes are never part of a revision.
 
+    :param pinned: the commit that ``folder`` was checked out at, where Airflow did that and left git's own files out
     :raises InputError: git does not know the revision
     """
+    if pinned and not (inside(folder) and commit(folder, "HEAD") == pinned):
+        if revision not in ("HEAD", pinned):
+            raise InputError(
+                f"this run is pinned to commit {pinned} of its DAG bundle, which has no other revision: deploy HEAD, or set "
+                f"`prune_dotgit_folder` of the bundle to false to deploy {revision!r}"
+            )
+        return Frozen(pinned, _tar(folder))
     found = commit(folder, revision)
     if found == WORKING_TREE:
         return Frozen(WORKING_TREE, _tar(folder))

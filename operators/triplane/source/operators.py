@@ -76,7 +76,7 @@ class FreezeOperator(BaseOperator):
         if str(self.skip) == "True":
             raise AirflowSkipException("applying a change set that was planned before")
         try:
-            found = self._given() or self._previous() or self._freeze()
+            found = self._given() or self._previous() or self._freeze(pinned_commit(context))
             frozen_spec = digest_file(settings.source_dir(found["source"]) / self.spec_file)
         except (TerminalError, FileNotFoundError) as error:
             raise AirflowFailException(str(error)) from error
@@ -147,17 +147,26 @@ class FreezeOperator(BaseOperator):
 
         return remote(self.remote).commit(revision)
 
-    def _freeze(self) -> dict[str, Any]:
-        frozen = self._frozen()
+    def _freeze(self, pinned: str | None) -> dict[str, Any]:
+        frozen = self._frozen(pinned)
         source = settings.artifact_store().put(frozen.archive)
         known: dict[str, Any] = {"images": {}, "tests": {}}
         return {"source": source, "revision": frozen.revision, "asked": self.revision, **known}
 
-    def _frozen(self) -> Frozen:
+    def _frozen(self, pinned: str | None) -> Frozen:
         from triplane.source.freeze import freeze
 
         if self.remote is None:
-            return freeze(Path(self.folder), self.revision)
+            return freeze(Path(self.folder), self.revision, pinned)
         from triplane.source.forges import remote
 
         return remote(self.remote).freeze(self.revision)
+
+
+def pinned_commit(context: Context) -> str | None:
+    """The commit that a run is pinned to, where its DAG file comes from a git bundle."""
+    from triplane.core.git import is_commit
+
+    bundle = getattr(context.get("ti"), "bundle_instance", None)
+    version = getattr(bundle, "version", None)
+    return version if isinstance(version, str) and is_commit(version) else None
