@@ -39,8 +39,8 @@ def get_provider_info() -> dict[str, Any]:
                 "description": "Where Triplane finds its platform and keeps its artifacts.",
                 "options": {
                     "platform": _option(
-                        "Path of the platform spec that the DAGs are built from; "
-                        "$AIRFLOW_HOME/platform.yaml if not set.",
+                        "Path of the platform spec that the DAGs are built from; a relative one starts at the folder of "
+                        "the DAG file. $AIRFLOW_HOME/platform.yaml if not set.",
                         example="/srv/platform/platform.yaml",
                     ),
                     "terraform_bin": _option(
@@ -48,6 +48,11 @@ def get_provider_info() -> dict[str, Any]:
                         "Terraform of the extra [terraform]. If not set: terraform on PATH, else tofu on PATH, "
                         "else the bundled one.",
                         example="tofu",
+                    ),
+                    "pod_templates": _option(
+                        "Folder with aws.yaml, gcp.yaml and azure.yaml: the pods in which the Kubernetes executor runs the "
+                        "tasks of each cloud's DAG, with that cloud's identity alone. If not set: its own template for all.",
+                        example="/opt/airflow/pod-templates",
                     ),
                     "artifact_store": _option(
                         "URL of the artifact store (any ObjectStoragePath); $AIRFLOW_HOME/triplane if not set.",

@@ -80,6 +80,12 @@ def terraform_bin() -> str | None:
     return conf.get(SECTION, "terraform_bin", fallback=None) or None
 
 
+def pod_template(cloud: str) -> str | None:
+    """The Kubernetes executor's pod for tasks of this cloud: ``<cloud>.yaml`` in ``[triplane] pod_templates``."""
+    folder = conf.get(SECTION, "pod_templates", fallback=None)
+    return str(Path(folder) / f"{cloud}.yaml") if folder else None
+
+
 def redactor() -> Redactor:
     """Knows every secret that this process has resolved so far."""
     from triplane.core.redact import Redactor

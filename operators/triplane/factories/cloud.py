@@ -8,6 +8,7 @@ from typing import Any
 
 from airflow.sdk import DAG, Param, TaskGroup
 
+from triplane import settings
 from triplane.approval.reminder import ReminderOperator
 from triplane.approval.sensors import ApprovalSensor
 from triplane.core.runs import settle_run_id
@@ -64,7 +65,7 @@ def cloud_dag(cloud: str, platform: str | None = None, prefix: str = "") -> DAG 
         max_active_runs=16,
         tags=["triplane", cloud],
         doc_md=__doc__,
-        default_args={"on_failure_callback": _on_failure(build, cloud)},
+        default_args={"on_failure_callback": _on_failure(build, cloud)} | _placed(cloud),
     ) as dag:
         _tasks(build, cloud)
     return with_params(dag, _params(build))
@@ -75,6 +76,12 @@ def _on_failure(build: Build, cloud: str) -> list[Any]:
     marker = FailureMarker(places=markers(build.platform, cloud), tasks=components.task_ids(build, cloud))
     wanted = [route for route in routes_of(build) if not route["events"] or "failed" in route["events"]]
     return [marker, *([FailureNotifier(routes=wanted)] if wanted else [])]
+
+
+def _placed(cloud: str) -> dict[str, Any]:
+    """Where the Kubernetes executor runs the tasks of a cloud: as the cloud's identity alone, if there is a pod for it."""
+    template = settings.pod_template(cloud)
+    return {"executor_config": {"pod_template_file": template}} if template else {}
 
 
 def freeze_task(build: Build, **conf: str) -> FreezeOperator:

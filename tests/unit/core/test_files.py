@@ -7,12 +7,14 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from airflow.sdk import ObjectStoragePath
+from upath import UPath
 
 from triplane.core import files
-from triplane.core.ledger import Ledger
+from triplane.core.ledger import Ledger, scopes
 
 APPEND = """
 import sys
@@ -35,6 +37,43 @@ def test_a_new_file_and_a_replaced_one(tmp_path: Path, kind: object) -> None:
     files.replace(path, b"two")
     assert path.read_bytes() == b"two"
     assert os.listdir(tmp_path) == ["file"]
+
+
+KINDS = {
+    "path": Path,
+    "file": lambda path: ObjectStoragePath(f"file://{path}"),
+    "object store": lambda path: UPath(f"memory:/{path}"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_what_is_in_a_folder(tmp_path: Path, kind: Any) -> None:
+    folder = kind(tmp_path / "folder")
+    assert files.children(folder) == []
+    assert files.read(folder / "b") is None
+    assert not files.exists(folder / "b")
+    files.create(folder / "b", b"1")
+    files.replace(folder / "deep" / "a", b"2")
+    files.replace(folder / ".hidden", b"3")
+    assert files.exists(folder / "b")
+    assert [path.name for path in files.children(folder)] == ["b", "deep"]
+    assert files.read(folder / "b") == b"1"
+    assert files.read_all([folder / "b", folder / "deep" / "a"]) == [b"1", b"2"]
+    assert files.read_all([]) == []
+    with pytest.raises(FileNotFoundError):
+        files.read_all([folder / "b", folder / "c"])
+
+
+@pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
+def test_a_ledger_anywhere(tmp_path: Path, kind: Any) -> None:
+    root = kind(tmp_path)
+    ledger = Ledger(root, "staging/aws")
+    assert ledger.entries() == []
+    assert scopes(root) == []
+    assert [ledger.append("note", {"n": n}).number for n in range(3)] == [0, 1, 2]
+    assert [entry.body["n"] for entry in Ledger(root, "staging/aws").entries()] == [0, 1, 2]
+    assert ledger.problems(ledger.head()) == []
+    assert scopes(root) == ["staging/aws"]
 
 
 @pytest.mark.parametrize("attempt", range(5))

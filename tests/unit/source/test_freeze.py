@@ -67,3 +67,21 @@ def test_a_folder_outside_git_is_taken_as_it_is(tmp_path: Path) -> None:
     assert freeze(tmp_path, "HEAD").revision == WORKING_TREE
     with pytest.raises(InputError, match="not in a git repository"):
         freeze(tmp_path, "main")
+
+
+def test_a_checkout_without_git_is_the_commit_that_the_run_is_pinned_to(tmp_path: Path) -> None:
+    (tmp_path / "platform.yaml").write_text("version: 1\n")
+    pinned = "a" * 40
+    assert freeze(tmp_path, "HEAD", pinned).revision == pinned
+    assert freeze(tmp_path, pinned, pinned).archive == freeze(tmp_path, "HEAD").archive
+    with pytest.raises(
+        InputError, match=f"pinned to commit {pinned} .* deploy HEAD, or set `prune_dotgit_folder`"
+    ):
+        freeze(tmp_path, "main", pinned)
+
+
+def test_a_checkout_with_git_has_all_revisions(repository: Path) -> None:
+    pinned = freeze(repository, "HEAD").revision
+    (repository / "uncommitted").write_text("x")
+    assert freeze(repository, "HEAD", pinned) == freeze(repository, "HEAD")
+    assert freeze(repository, git(repository, "branch", "--show-current"), pinned).revision == pinned
