@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from triplane.cli.api import Api
-from triplane.cli.observe import CLOUDS, Observation, cloud_of
+from triplane.cli.observe import Observation
 from triplane.cli.text import clean, one_line
+from triplane.core.stages import cloud_of
+from triplane.core.words import CLOUDS
 
 LINES = 40
 """So many lines of one component are shown."""

@@ -8,7 +8,8 @@ from typing import Any, TextIO
 
 from triplane.cli.api import Api
 from triplane.cli.exits import NotFoundError, RemoteError
-from triplane.cli.observe import EVERYWHERE, Observation, cloud_of, log_line, name_of, observe
+from triplane.cli.observe import Observation, log_line, observe
+from triplane.core.stages import EVERYWHERE, cloud_of, name_of
 
 POLL = 1.5
 HAVE_LOGS = ("running", "deferred", "awaiting_input", "up_for_retry", "success", "failed", "restarting")

@@ -9,14 +9,11 @@ from typing import Any, NamedTuple
 from triplane.cli.api import Api
 from triplane.cli.exits import Exit
 from triplane.cli.text import clean
+from triplane.core.stages import CHILD, cloud_of
 
 ENDED = ("success", "failed")
-CLOUDS = ("aws", "gcp", "azure")
-EVERYWHERE = "all"
 ASKS = "awaiting_input"
 SENSOR = re.compile(r"(?:^|\.)approval$")
-_CHILD = re.compile(rf"\.({'|'.join(CLOUDS)})\.(\w+)$")
-_ALONE = re.compile(rf"_({'|'.join(CLOUDS)})$")
 REASONS = 6
 
 
@@ -52,12 +49,12 @@ class Observation(NamedTuple):
     def shown(self) -> list[Mapping[str, Any]]:
         """The tasks without those that only wait for the runs of the clouds, once these are there."""
         children = {
-            (match[1], match[2]) for task in self.tasks if (match := _CHILD.search(task["dag_run_id"]))
+            (match[1], match[2]) for task in self.tasks if (match := CHILD.search(task["dag_run_id"]))
         }
         return [
             task
             for task in self.tasks
-            if _CHILD.search(task["dag_run_id"])
+            if CHILD.search(task["dag_run_id"])
             or tuple(reversed(str(task["task_id"]).split("."))) not in children
         ]
 
@@ -102,31 +99,6 @@ def open_questions(api: Api, dag_id: str, run_id: str) -> Iterator[dict[str, Any
     for question in api.pages(path, "hitl_details", response_received=False):
         if question["task_instance"]["state"] == ASKS:
             yield question
-
-
-def cloud_of(task: Mapping[str, Any]) -> str:
-    """The cloud that a task is about, ``all`` if it is about none alone."""
-    match = _CHILD.search(task["dag_run_id"]) or _ALONE.search(task["dag_id"])
-    named = [part for part in str(task["task_id"]).split(".") if part in CLOUDS]
-    return match[1] if match else named[0] if named else EVERYWHERE
-
-
-def stage_of(task: Mapping[str, Any]) -> str:
-    """The stage that a task belongs to: ``plan``, ``approval``, ``infrastructure``, ``check``, ..."""
-    task_id = str(task["task_id"])
-    child = _CHILD.search(task["dag_run_id"])
-    first = task_id.split(".")[0]
-    planned = ("freeze", "change_set", "change_sets", "leftovers.plan")
-    if (child and child[2] == "plan") or task_id in planned or (task_id.endswith(".plan")):
-        return "plan"
-    if first in ("approval", "decision", "authorize"):
-        return "approval"
-    return "check" if first in CLOUDS else first
-
-
-def name_of(task: Mapping[str, Any]) -> str:
-    """A task in one word: ``infrastructure.main.apply``, ``approval[1]``."""
-    return f"{task['task_id']}[{task['map_index']}]" if task["map_index"] >= 0 else str(task["task_id"])
 
 
 def reasons(api: Api, task: Mapping[str, Any]) -> list[str]:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from triplane.cli.api import PAGE, Api
-from triplane.cli.observe import ASKS, CLOUDS
+from triplane.cli.observe import ASKS
 from triplane.cli.text import one_line
+from triplane.core.words import CLOUDS
 
 EACH = 3
 DEFAULT = "(default)"

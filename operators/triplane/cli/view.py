@@ -8,29 +8,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol, TextIO
 
-from triplane.cli.observe import ASKS, CLOUDS, ENDED, EVERYWHERE, Observation, cloud_of, name_of, stage_of
+from triplane.cli.observe import ASKS, ENDED, Observation
 from triplane.cli.text import one_line, seconds
+from triplane.core.stages import EVERYWHERE, cloud_of, name_of, rank, stage_of
+from triplane.core.words import CLOUDS
 
 QUIET = (None, "none", "scheduled", "queued", "skipped", "deferred", "removed")
 BAD = ("failed", "upstream_failed")
-ORDER = (
-    "check",
-    "images",
-    "tests",
-    "plan",
-    "approval",
-    "infrastructure",
-    "machines",
-    "manifests",
-    "applications",
-    "functions",
-    "streams",
-    "schedules",
-    "pipelines",
-    "leftovers",
-    "destroy",
-    "settle",
-)
 FRAMES = "⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏"
 COLORS = {"failed": "31", "running": "36", "asks": "33", "done": "32", "waits": "2"}
 CELL = 16
@@ -168,7 +152,7 @@ def screen(frame: Frame, links: Links, moment: int = 0) -> list[str]:
     head = f"{run['dag_id']}  {environment}  {frame.seen.state}  {seconds(frame.elapsed)}"
     found = {cloud_of(task) for task in tasks}
     columns = [cloud for cloud in (EVERYWHERE, *CLOUDS) if cloud in found]
-    stages = sorted({stage_of(task) for task in tasks} - {"record", "report", "parity"}, key=_rank)
+    stages = sorted({stage_of(task) for task in tasks} - {"record", "report", "parity"}, key=rank)
     lines = [_paint(head, "1"), links(run["dag_id"], run["dag_run_id"]), ""]
     lines.append(f"{'':15}" + "".join(f"{cloud:{CELL}}" for cloud in columns).rstrip())
     for stage in stages:
@@ -222,10 +206,6 @@ def _asked(frame: Frame, task: Mapping[str, Any]) -> str:
         if key(question["task_instance"]) == key(task):
             return one_line(question["subject"])
     return "waits for an answer"
-
-
-def _rank(stage: str) -> tuple[int, str]:
-    return (ORDER.index(stage) if stage in ORDER else len(ORDER), stage)
 
 
 def _paint(text: str, code: str) -> str:

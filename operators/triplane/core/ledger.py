@@ -75,6 +75,11 @@ class Ledger:
             raise RefusedError(f"the ledger of {self.scope} is not to be trusted: {problems[0]}")
         return [entry for entry in found if kind in (None, entry.kind)]
 
+    def newest(self, limit: int, before: int | None = None) -> list[Entry]:
+        """The last entries, or the last ones before a number, the newest first. For looking: nothing is verified."""
+        paths = self._paths()[:before]
+        return [_entry(path) for path in reversed(paths[-limit:])]
+
     def problems(self, known: Head | None = None) -> list[str]:
         """What shows that somebody changed, removed, moved or added entries; empty if nothing does.
 
