@@ -379,7 +379,7 @@ def _is_component_plan(task: Any) -> bool:
 
 
 def _lines(count: int) -> Iterator[str]:
-    yield f"! aws_db_instance.main[{HOSTILE!r}]: its data is lost, and no rollback brings it back"
+    yield f"! aws_db_instance.main[{HOSTILE}]: its data is lost, and no rollback brings it back"
     for index in range(count):
         sign = ("+", "~", "-/+", "-")[index % 4]
         yield f"{sign} aws_thing.number[{index}]"

@@ -13,6 +13,7 @@ from triplane.core.words import CLOUDS
 
 EVERYWHERE = "all"
 ORDER = (
+    "queue",
     "check",
     "images",
     "tests",
@@ -29,6 +30,9 @@ ORDER = (
     "leftovers",
     "destroy",
     "settle",
+    "parity",
+    "record",
+    "report",
 )
 """The stages as they follow each other."""
 CHILD = re.compile(rf"\.({'|'.join(CLOUDS)})\.(\w+)$")

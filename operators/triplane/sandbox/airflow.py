@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -49,12 +49,21 @@ class LocalAirflow:
     :param platform: the platform spec that the DAGs are built from
     :param environ: added to this process's environment, the sandbox's for example
     :param port: the port of UI and API
+    :param parts: what is started of it, by default all
     """
 
     def __init__(
-        self, home: Path, *, dags: Path, platform: Path, environ: Mapping[str, str], port: int
+        self,
+        home: Path,
+        *,
+        dags: Path,
+        platform: Path,
+        environ: Mapping[str, str],
+        port: int,
+        parts: Sequence[str] = tuple(part[0] for part in PARTS),
     ) -> None:
         self.home = home
+        self._parts = [part for part in PARTS if part[0] in parts]
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.log = home / "airflow.log"
@@ -75,7 +84,7 @@ class LocalAirflow:
         self._group = self._processes["postgres"].pid
         if self._run("db", "migrate").wait():
             raise AirflowError(f"Airflow has no database; the end of {self.log}:\n{tail(self.log)}")
-        for part in PARTS:
+        for part in self._parts:
             self._processes[part[0]] = self._run(*part, group=self._group)
         self._wait_until(self._healthy, "get ready")
 
@@ -191,8 +200,11 @@ class LocalAirflow:
             health = httpx.get(f"{self.url}/api/v2/monitor/health", trust_env=False, timeout=5).json()
         except (httpx.HTTPError, ValueError):
             return False
-        parts = ("metadatabase", "scheduler", "triggerer", "dag_processor")
-        if any((health.get(part) or {}).get("status") != "healthy" for part in parts):
+        names = [
+            "metadatabase",
+            *(part[0].replace("-", "_") for part in self._parts if part[0] != "api-server"),
+        ]
+        if any((health.get(name) or {}).get("status") != "healthy" for name in names):
             return False
         # The API of the tasks is built when it is asked first; the server answers nobody meanwhile.
         asked = httpx.get(f"{self.url}/execution/health", trust_env=False, timeout=START_SECONDS)

@@ -1,4 +1,4 @@
-import { h, problem } from "./dom.js";
+import { h, problem, put } from "./dom.js";
 
 const VIEWS = {
   overview: "Overview",
@@ -22,6 +22,6 @@ try {
   const view = await import(`./${current}.js`);
   await view.show(main, Object.fromEntries(new URLSearchParams(location.search)));
 } catch (error) {
-  main.replaceChildren(h("h1", {}, VIEWS[current]), problem(error.message));
+  put(main, h("h1", {}, VIEWS[current]), problem(error.message));
 }
 main.removeAttribute("aria-busy");

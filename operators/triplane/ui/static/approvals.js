@@ -1,4 +1,4 @@
-import { CLOUDS, ago, badge, h, problem, say, short, state, until } from "./dom.js";
+import { CLOUDS, add, ago, badge, h, problem, put, say, short, state, until } from "./dom.js";
 import { decide, read } from "./airflow.js";
 import { ask } from "./dialog.js";
 import { keepDoing, redraw } from "./live.js";
@@ -7,10 +7,9 @@ import { to, toRun } from "./links.js";
 /** What waits for people, and the form to decide it. */
 export async function show(main) {
   const list = h("div"), drafts = new Map();
-  main.append(h("h1", {}, "Approvals"), list);
+  add(main, h("h1", {}, "Approvals"), list);
   let seen = "";
   await keepDoing(async () => {
-    if (!main.isConnected) return false;
     const data = await read("approvals");
     const now = JSON.stringify(data);
     if (now !== seen) redraw(list, answer(data, drafts, () => { seen = ""; }));
@@ -77,7 +76,7 @@ function form(item, drafts, changed) {
   });
   const send = async (option) => {
     if (item.reason_needed && !draft.reason.trim()) {
-      result.replaceChildren(problem("The policy of this environment wants a reason."));
+      put(result, problem("The policy of this environment wants a reason."));
       reason.focus();
       return;
     }
@@ -88,9 +87,9 @@ function form(item, drafts, changed) {
       drafts.delete(id);
       changed();
       say(`${option}: sent.`);
-      result.replaceChildren(`${option}: sent. A worker checks it and signs it.`);
+      put(result, `${option}: sent. A worker checks it and signs it.`);
     } catch (error) {
-      result.replaceChildren(problem(error.message));
+      put(result, problem(error.message));
     }
   };
   return h("form", { class: "decide", submit: (event) => event.preventDefault() },

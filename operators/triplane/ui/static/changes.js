@@ -1,4 +1,4 @@
-import { CLOUDS, ago, badge, choice, h, problem, search, short, state } from "./dom.js";
+import { CLOUDS, add, ago, badge, choice, h, problem, put, search, short, state } from "./dom.js";
 import { read } from "./airflow.js";
 import { to, toRun } from "./links.js";
 import { runTable } from "./overview.js";
@@ -9,15 +9,15 @@ const SIGNS = [["! ", "alarm"], ["-/+ ", "replaced"], ["+/- ", "replaced"], ["+ 
 /** What a run would change, or has changed. */
 export async function show(main, parameters) {
   if (!parameters.run_id) {
-    main.append(h("h1", {}, "Changes"), h("p", {}, "Choose a run, then its changes:"), runTable((await read("runs")).runs));
+    add(main, h("h1", {}, "Changes"), h("p", {}, "Choose a run, then its changes:"), runTable((await read("runs")).runs));
     return;
   }
   const { dag_id, run_id } = parameters;
   const data = await read("changes", { dag_id, run_id });
   const filter = { text: "", action: "" };
   const body = h("div");
-  const draw = () => body.replaceChildren(...data.clouds.map((cloud) => section(cloud, filter)));
-  main.append(
+  const draw = () => put(body, ...data.clouds.map((cloud) => section(cloud, filter)));
+  add(main,
     h("h1", {}, "Changes"),
     h("p", {}, toRun(data.run), ` in ${data.run.environment || "the first environment"}, asked for by ${data.run.by || "a schedule"}, `, ago(data.run.started)),
     ...data.problems.map(problem),
@@ -72,7 +72,7 @@ function component(change, filter) {
     ? change.lines.filter((line) => line.toLowerCase().includes(filter.text)) : change.lines;
   const list = h("ol", { class: "diff", role: "list" }, lines.slice(0, FIRST).map(lineOf));
   const more = lines.length > FIRST && h("button", { type: "button", click: (event) => {
-    list.append(...lines.slice(FIRST).map(lineOf));
+    add(list, ...lines.slice(FIRST).map(lineOf));
     list.children[FIRST]?.focus();
     event.currentTarget.remove();
   } }, `Show all ${lines.length} lines`);
@@ -106,12 +106,12 @@ function wayBack(cloud) {
   const box = h("div", { role: "status" });
   const load = async (event) => {
     if (!event.currentTarget.open || box.hasChildNodes()) return;
-    box.append("Reading the ledger …");
+    add(box, "Reading the ledger …");
     try {
       const found = await read("way-back", { environment: cloud.environment, cloud: cloud.cloud });
-      box.replaceChildren(...found.problems.map(problem), told(found));
+      put(box, ...found.problems.map(problem), told(found));
     } catch (error) {
-      box.replaceChildren(problem(error.message));
+      put(box, problem(error.message));
     }
   };
   return h("details", { toggle: load }, h("summary", {}, "What a rollback would do now"), box);

@@ -1,6 +1,6 @@
 import { h, s } from "./dom.js";
 
-const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [640, 180, 36, 24, 10];
+const [WIDTH, HEIGHT, LEFT, BOTTOM, TOP] = [640, 180, 48, 24, 10];
 
 /**
  * Lines over time. `series` are `{name, kind, points: [[milliseconds, value], ...]}`; a step stays until the next point.
@@ -17,9 +17,9 @@ export function chart(title, series, { most, unit = "" } = {}) {
   return h("figure", { class: "chart" },
     h("figcaption", {}, title, h("span", { class: "legend" }, series.map((each) => h("span", { class: each.kind }, each.name)))),
     s("svg", { viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": title, preserveAspectRatio: "xMidYMid meet" },
-      [0, top / 2, top].map((value) => [
+      (top % 2 ? [0, top] : [0, top / 2, top]).map((value) => [
         s("line", { class: "grid", x1: LEFT, x2: WIDTH - 10, y1: y(value), y2: y(value) }),
-        s("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, `${Math.round(value)}${unit}`)]),
+        s("text", { x: LEFT - 6, y: y(value) + 4, "text-anchor": "end" }, `${value}${unit}`)]),
       series.map((each) => [
         s("path", { class: `line ${each.kind}`, d: path(each) }),
         each.points.map(([at, value]) => s("circle", { class: each.kind, cx: x(at), cy: y(value), r: 2.5 },

@@ -19,8 +19,22 @@ function fill(element, attributes, children) {
     else if (name === "value" || name === "checked" || name === "disabled") element[name] = value;
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  add(element, children);
   return element;
+}
+
+/** Append nodes and texts, of nested lists too; null and false are nothing. */
+export function add(element, ...children) {
+  element.append(...present(children));
+}
+
+/** Have nothing but these in an element. */
+export function put(element, ...children) {
+  element.replaceChildren(...present(children));
+}
+
+function present(children) {
+  return children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
 }
 
 /** What people read instead of `in_sync`. */

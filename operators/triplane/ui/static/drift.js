@@ -1,4 +1,4 @@
-import { CLOUDS, ago, choice, h, problem, say, state, words } from "./dom.js";
+import { CLOUDS, add, ago, badge, choice, h, problem, put, say, state, words } from "./dom.js";
 import { read, startRun } from "./airflow.js";
 import { chart } from "./chart.js";
 import { ask } from "./dialog.js";
@@ -11,16 +11,16 @@ const SHOWN = 200;
 export async function show(main, parameters) {
   const data = await read("drift");
   const body = h("div");
-  main.append(h("h1", {}, "Drift"), ...data.problems.map(problem));
+  add(main, h("h1", {}, "Drift"), ...data.problems.map(problem));
   if (!data.environments.length) {
-    main.append(h("p", { class: "empty" }, "There is no drift check that you may read."));
+    add(main, h("p", { class: "empty" }, "There is no drift check that you may read."));
     return;
   }
   const names = data.environments.map((each) => each.environment);
-  const draw = (name) => body.replaceChildren(...environment(data.environments.find((each) => each.environment === name)));
+  const draw = (name) => put(body, environment(data.environments.find((each) => each.environment === name)));
   const first = names.includes(parameters.environment) ? parameters.environment
     : (data.environments.find((each) => each.report) ?? data.environments[0]).environment;
-  main.append(h("form", { class: "filters", submit: (event) => event.preventDefault() },
+  add(main, h("form", { class: "filters", submit: (event) => event.preventDefault() },
     choice("Environment", names.map((name) => [name, name]), first, draw)), body);
   draw(first);
 }
@@ -55,10 +55,10 @@ async function start(each, result) {
   if (!await ask({ title: `Check ${each.environment} for drift now?`, text, action: "Check" })) return;
   try {
     const run = await startRun(each.dag_id, { environment: each.environment });
-    result.replaceChildren("Started ", toRun({ dag_id: each.dag_id, run_id: run.dag_run_id }));
+    put(result, "Started ", toRun({ dag_id: each.dag_id, run_id: run.dag_run_id }));
     say("The drift check was started.");
   } catch (error) {
-    result.replaceChildren(problem(error.message));
+    put(result, problem(error.message));
   }
 }
 
@@ -72,7 +72,7 @@ function groups(found) {
       h("td", {}, group.clouds.map((cloud) => CLOUDS[cloud] ?? cloud).join(", ")),
       h("td", {}, group.components.join(", "), group.components_total > group.components.length && ` and ${group.components_total - group.components.length} more`),
       h("td", {}, ago(group.since)),
-      h("td", {}, group.alarm ? state("failed", "an alarm was raised").cloneNode(false).appendChild(document.createTextNode("alarm")).parentNode : "not yet"))))));
+      h("td", {}, group.alarm ? badge("alarm", "bad") : "not yet"))))));
 }
 
 function components(report) {
@@ -100,5 +100,5 @@ function ignores(report) {
     ignored.length > 0 && [h("h2", {}, "Ignored, until a date"), list(ignored)],
     expired.length > 0 && [h("h2", {}, "Ignored no longer"), list(expired)],
     cured.length > 0 && [h("h2", {}, "Cured since the last check"), list(cured)],
-  ].flat().filter(Boolean);
+  ];
 }

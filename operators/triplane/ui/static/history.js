@@ -1,4 +1,4 @@
-import { CLOUDS, ago, badge, choice, h, problem, say, short, state, words } from "./dom.js";
+import { CLOUDS, add, ago, badge, choice, h, problem, put, say, short, state, words } from "./dom.js";
 import { ROOT, read, startRun } from "./airflow.js";
 import { ask } from "./dialog.js";
 import { toRun } from "./links.js";
@@ -9,9 +9,9 @@ const KINDS = { change_set: "planned", authorized: "let through", rollout: "roll
 export async function show(main, parameters) {
   const { environment = "", cloud = "" } = parameters;
   const data = await read("history", environment ? { environment, cloud } : {});
-  main.append(h("h1", {}, "History"), ...data.problems.map(problem));
+  add(main, h("h1", {}, "History"), ...data.problems.map(problem));
   if (!data.scope) {
-    main.append(h("p", { class: "empty" }, "There is no ledger that you may read."));
+    add(main, h("p", { class: "empty" }, "There is no ledger that you may read."));
     return;
   }
   const key = (scope) => `${scope.environment}/${scope.cloud}`;
@@ -21,14 +21,14 @@ export async function show(main, parameters) {
   let before = data.before;
   const next = async () => {
     const page = await read("history", { environment: data.scope.environment, cloud: data.scope.cloud, before });
-    add(page);
+    append(page);
   };
-  const add = (page) => {
+  const append = (page) => {
     before = page.before;
-    body.append(...page.entries.map((entry) => row(entry, data.scope, result)));
+    add(body, ...page.entries.map((entry) => row(entry, data.scope, result)));
     more.hidden = before === null;
   };
-  main.append(
+  add(main,
     h("form", { class: "filters", submit: (event) => event.preventDefault() },
       choice("Ledger", data.scopes.map((scope) => [key(scope), `${scope.environment}, ${CLOUDS[scope.cloud]}`]), key(data.scope),
         (value) => {
@@ -41,7 +41,7 @@ export async function show(main, parameters) {
     h("div", { class: "scroll", role: "region", "aria-label": "Entries", tabindex: "0" }, h("table", {},
       h("thead", {}, h("tr", {}, ["#", "When", "What", "Run", "Revision", "Who and what", "Do"].map((text) => h("th", { scope: "col" }, text)))),
       body)), more);
-  add(data);
+  append(data);
 }
 
 function row(entry, scope, result) {
@@ -68,7 +68,7 @@ function about(entry) {
     entry.emergency && `emergency: ${entry.emergency}`,
   ].filter(Boolean);
   return [parts.join("; "), Object.entries(entry.states).map(([name, count]) => [" ", state(name), ` ${count}`]),
-    !parts.length && entry.digest && h("code", { title: entry.digest }, short(entry.digest))];
+    !parts.length && entry.digest && [" ", h("code", { title: entry.digest }, short(entry.digest))]];
 }
 
 async function rollBack(entry, scope, result) {
@@ -78,21 +78,21 @@ async function rollBack(entry, scope, result) {
   if (!await ask({ title: `Roll back ${where}?`, text, action: "Plan the rollback", danger: true })) return;
   try {
     const run = await startRun(scope.dag_id, { environment: scope.environment, action: "rollback", to: entry.run_id });
-    result.replaceChildren(h("p", {}, "Started ", toRun({ dag_id: scope.dag_id, run_id: run.dag_run_id })));
+    put(result, h("p", {}, "Started ", toRun({ dag_id: scope.dag_id, run_id: run.dag_run_id })));
     say("The rollback was started.");
   } catch (error) {
-    result.replaceChildren(problem(error.message));
+    put(result, problem(error.message));
   }
 }
 
 async function verify(scope, result) {
-  result.replaceChildren("Verifying …");
+  put(result, "Verifying …");
   try {
     const found = await read("verification", { environment: scope.environment, cloud: scope.cloud });
     const seals = found.seals ? "" : " The seals were not checked: the signing key is for workers only; `triplane ledger verify` checks them there.";
-    result.replaceChildren(...found.problems.map(problem), ...found.broken.map(problem),
+    put(result, ...found.problems.map(problem), ...found.broken.map(problem),
       h("p", {}, found.broken.length ? "The ledger is not to be trusted." : `The chain of ${found.entries} entries holds.${seals}`));
   } catch (error) {
-    result.replaceChildren(problem(error.message));
+    put(result, problem(error.message));
   }
 }

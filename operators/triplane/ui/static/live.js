@@ -1,16 +1,22 @@
-/** Do `work` now and again after `seconds`, while the page is to be seen, until it returns false. Errors are told, and it goes on. */
+import { put } from "./dom.js";
+
+/**
+ * Do `work` now, and again every so many seconds while the page is to be seen, until it returns false.
+ * Returns after the first time. Errors are told; it goes on unless Airflow says that it makes no sense to.
+ */
 export async function keepDoing(work, seconds, onError) {
-  for (;;) {
-    if (!document.hidden) {
-      try {
-        if ((await work()) === false) return;
-      } catch (error) {
-        onError(error);
-        if (error.status >= 400 && error.status < 500) return;
-      }
+  const once = async () => {
+    try {
+      return (await work()) !== false;
+    } catch (error) {
+      onError(error);
+      return !(error.status >= 400 && error.status < 500);
     }
-    await new Promise((resolve) => setTimeout(resolve, seconds * 1000));
-  }
+  };
+  const later = async () => {
+    if (document.hidden || await once()) setTimeout(later, seconds * 1000);
+  };
+  if (await once()) setTimeout(later, seconds * 1000);
 }
 
 /** Replace what is in `box`, but leave the focus, what is scrolled and what is unfolded where it was. */
@@ -18,7 +24,7 @@ export function redraw(box, ...children) {
   const focused = box.contains(document.activeElement) ? document.activeElement.dataset.key : null;
   const folded = new Map([...box.querySelectorAll("details[data-key]")].map((each) => [each.dataset.key, each.open]));
   const scrolled = new Map([...box.querySelectorAll("[data-scroll]")].map((each) => [each.dataset.scroll, each.scrollTop]));
-  box.replaceChildren(...children.flat(Infinity).filter(Boolean));
+  put(box, children);
   for (const each of box.querySelectorAll("details[data-key]")) {
     if (folded.has(each.dataset.key)) each.open = folded.get(each.dataset.key);
   }

@@ -1,4 +1,4 @@
-import { CLOUDS, ago, badge, choice, h, problem, search, short, state, words } from "./dom.js";
+import { CLOUDS, add, ago, badge, choice, h, problem, search, short, state, words } from "./dom.js";
 import { read } from "./airflow.js";
 import { graph } from "./graph.js";
 import { keepDoing, redraw } from "./live.js";
@@ -7,11 +7,12 @@ import { to, toRun } from "./links.js";
 const STATES = ["deployed", "failed", "running", "waiting", "never"];
 const DRIFT = ["missing", "drifted", "unmanaged_change", "unknown", "pending", "in_sync"];
 const DRAWN = 250;
+const EVERY = 20;
 
 /** Every component in every environment. */
 export async function show(main, parameters) {
   const filter = { text: "", cloud: "", environment: "", state: "", drift: "", drawn: false };
-  let data = await read("overview");
+  let data = await read("overview"), seen = JSON.stringify(data);
   const about = data.scopes.find((scope) => scope.dag_id === parameters.dag_id);
   if (about) filter.cloud = about.cloud;
   if (matchMedia("(max-width: 640px)").matches && data.environments.length > 1) filter.environment = data.environments[0];
@@ -27,13 +28,14 @@ export async function show(main, parameters) {
     counted.textContent = `${shown.length} of ${data.components.length} components`;
     redraw(table, filter.drawn ? picture(shown, data, environments) : rows(shown, environments));
   };
-  main.append(h("h1", {}, "Deployments"), head, controls(data, filter, drawTable), counted, table, recent(data));
+  add(main, h("h1", {}, "Deployments"), head, controls(data, filter, drawTable), counted, table, recent(data));
   draw();
-  await keepDoing(async () => {
-    if (!main.isConnected) return false;
+  setTimeout(() => keepDoing(async () => {
     data = await read("overview");
-    draw();
-  }, 20, (error) => redraw(head, problem(error.message), heading(data)));
+    const now = JSON.stringify(data);
+    if (now !== seen) draw();
+    seen = now;
+  }, EVERY, (error) => redraw(head, problem(error.message), heading(data))), EVERY * 1000);
 }
 
 function heading(data) {

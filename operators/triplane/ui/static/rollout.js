@@ -1,4 +1,4 @@
-import { CLOUDS, ago, h, problem, say, state, words } from "./dom.js";
+import { CLOUDS, add, ago, h, problem, put, say, state, words } from "./dom.js";
 import { logTail, read, retry } from "./airflow.js";
 import { chart } from "./chart.js";
 import { ask } from "./dialog.js";
@@ -12,14 +12,14 @@ const LOUD = ["failed", "upstream_failed", "awaiting_input", "up_for_retry", "ru
 /** A run while it goes on: stage by stage across the clouds, with the log of a task. */
 export async function show(main, parameters) {
   if (!parameters.run_id) {
-    main.append(h("h1", {}, "Rollouts"), runTable((await read("runs")).runs));
+    add(main, h("h1", {}, "Rollouts"), runTable((await read("runs")).runs));
     return;
   }
   const { dag_id, run_id } = parameters;
   const head = h("div"), matrix = h("div"), details = h("div", { class: "panes" }), traffic = h("div");
   const tasks = h("section", { "aria-label": "Tasks" }), log = h("section", { "aria-label": "Log" });
   details.append(tasks, log);
-  main.append(h("h1", {}, "Rollout"), head, matrix, traffic, details);
+  add(main, h("h1", {}, "Rollout"), head, matrix, traffic, details);
   let data, cell = null, chosen = null;
   const draw = () => {
     redraw(head, heading(data));
@@ -33,14 +33,12 @@ export async function show(main, parameters) {
     await tail(log, task);
   };
   await keepDoing(async () => {
-    if (!main.isConnected) return false;
     const first = data === undefined;
     data = await read("rollout", { dag_id, run_id });
     if (first) {
       const task = data.tasks.find((each) => each.task_id === parameters.task_id) ?? worst(data.tasks);
       cell = task && { stage: task.stage, cloud: task.cloud };
       chosen = task;
-      main.removeAttribute("aria-busy");
     }
     chosen = data.tasks.find((task) => same(task, chosen)) ?? chosen;
     draw();
@@ -109,7 +107,7 @@ async function again(task, result) {
     say("The task was cleared.");
     location.reload();
   } catch (error) {
-    result.replaceChildren(problem(error.message));
+    put(result, problem(error.message));
   }
 }
 
