@@ -32,6 +32,7 @@ PARTS = (
     ("dag-processor",),
     ("triggerer", "--skip-serve-logs"),
 )
+NAMES = tuple(words[0] for words in PARTS)
 ENDED = ("success", "failed")
 NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 """Not passed on: without bytecode every task would compile Airflow again."""
@@ -60,7 +61,7 @@ class LocalAirflow:
         platform: Path,
         environ: Mapping[str, str],
         port: int,
-        parts: Sequence[str] = tuple(part[0] for part in PARTS),
+        parts: Sequence[str] = NAMES,
     ) -> None:
         self.home = home
         self._parts = [part for part in PARTS if part[0] in parts]

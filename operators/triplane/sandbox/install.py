@@ -45,6 +45,7 @@ PACKAGES = {
     "buildah": "buildah",
     "busybox-static": "busybox",
     "ca-certificates": "update-ca-certificates",
+    "chromium": "chromium",
     "crun": "crun",
     "curl": "curl",
     "debootstrap": "debootstrap",
