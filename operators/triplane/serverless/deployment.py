@@ -153,6 +153,12 @@ class Deployment:
             return self._at(shifted, "watch"), None
         return self._at(shifted, "ended", serves=attempt.version), None
 
+    def share(self, before: Attempt, then: Attempt) -> int | None:
+        """Percent of the traffic that the new version has got with a step; None if the step has moved none."""
+        if before.phase == "shift" and then.phase in ("watch", "ended"):
+            return self.percents(before)[before.step]
+        return 0 if before.phase == "restore" and then.phase == "ended" else None
+
     def last(self, attempt: Attempt) -> bool:
         """Whether the new version has all traffic with this step."""
         return attempt.step + 1 >= len(self.percents(attempt))

@@ -134,6 +134,10 @@ def test_a_canary_lets_go_of_its_worker(run: Run, clock: list[float]) -> None:
     result = run.deploy(change, traffic=CANARY)
     assert (result["state"], result["seconds"]) == ("deployed", pytest.approx(61, abs=1))
     assert run.cloud.world.history[-2:] == [{"1": 90, "2": 10}, {"2": 100}]
+    assert [(shift["version"], shift["percent"]) for shift in run.results["traffic"]] == [
+        ("2", 10),
+        ("2", 100),
+    ]
 
 
 def test_what_takes_long_is_looked_at_more_and_more_rarely(run: Run, clock: list[float]) -> None:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from triplane import metrics, settings
@@ -179,7 +180,7 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
                 self._write({**record, "reported": True}, attempt)
                 raise
             if then != attempt:
-                record = self._write(record, then)
+                record = self._write(self._told(context, record, then, deployment.share(attempt, then)), then)
                 attempt = then
             if isinstance(waiting, Judging):
                 verdict = self._judge(context, deployment, attempt, record)
@@ -190,6 +191,22 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
                 carried = None if self._store() else _plain(record)
                 self.pause(_patiently(waiting, attempt), patience, record=carried)
         return attempt
+
+    def _told(
+        self, context: Context, record: dict[str, Any], attempt: Attempt, share: int | None
+    ) -> dict[str, Any]:
+        """The record with what the new version has got of the traffic, which the XCom ``traffic`` tells too."""
+        if share is None:
+            return record
+        shift = {
+            "at": datetime.fromtimestamp(time.time(), UTC).isoformat(),
+            "version": attempt.version,
+            "percent": share,
+        }
+        shifts = [*record.get("shifts", ()), shift]
+        if instance := context.get("ti"):
+            instance.xcom_push(key="traffic", value=shifts)
+        return {**record, "shifts": shifts}
 
     def _goes_back(self) -> bool:
         """Whether this is a rollback: that is not judged, else a gate could bring back what was bad."""
