@@ -1,0 +1,129 @@
+"""Every route asks who calls, and shows nothing of a DAG that he may not read."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from fastapi.routing import APIRoute
+from fastapi.testclient import TestClient
+from tests.page.world import ASKING, DONE, FAILING
+
+from triplane.ui.app import VIEWS, application
+
+Client = Callable[[str], TestClient]
+API = "/triplane/api"
+OF_RUN = f"dag_id=deploy&run_id={ASKING}"
+OF_SCOPE = "environment=staging&cloud=aws"
+DATA = (
+    "overview",
+    "runs",
+    f"changes?{OF_RUN}",
+    f"way-back?{OF_SCOPE}",
+    "approvals",
+    "drift",
+    "history",
+    f"verification?{OF_SCOPE}",
+    f"evidence?run_id={DONE}",
+    f"rollout?{OF_RUN}",
+)
+PAGES = ("overview", "static/app.js", "static/style.css", "static/icon.svg")
+
+
+def test_no_route_is_left_out_here() -> None:
+    known = {f"/api/{each.partition('?')[0]}" for each in DATA} | {"/", "/{view}", "/static/{name}"}
+    assert {route.path for route in application().routes if isinstance(route, APIRoute)} == known
+
+
+@pytest.mark.parametrize("path", [*(f"api/{each}" for each in DATA), *PAGES, ""])
+def test_who_is_not_signed_in_gets_nothing(client: Client, path: str) -> None:
+    assert client("").get(f"/triplane/{path}", follow_redirects=False).status_code == 401
+
+
+@pytest.mark.parametrize("path", DATA)
+def test_who_has_no_role_gets_no_data(client: Client, path: str) -> None:
+    assert client("nobody").get(f"{API}/{path}").status_code == 403
+
+
+@pytest.mark.parametrize("path", [*(f"api/{each}" for each in DATA), *PAGES, *VIEWS])
+def test_who_may_read_everything_gets_everything(client: Client, path: str) -> None:
+    answer = client("bob").get(f"/triplane/{path}")
+    assert answer.status_code == 200
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    if path.startswith("api/") and "evidence" not in path:
+        assert answer.json()["problems"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        (f"changes?{OF_RUN}", 403),
+        (f"rollout?{OF_RUN}", 403),
+        (f"way-back?{OF_SCOPE}", 404),
+        (f"verification?{OF_SCOPE}", 404),
+        (f"history?{OF_SCOPE}", 404),
+        (f"evidence?run_id={DONE}.aws.apply", 404),
+    ],
+)
+def test_what_is_of_another_dag_is_not_there(client: Client, path: str, status: int) -> None:
+    assert client("vera").get(f"{API}/{path}").status_code == status
+
+
+def test_who_may_read_one_cloud_sees_that_cloud_alone(client: Client) -> None:
+    vera = client("vera")
+
+    def get(path: str) -> Any:
+        return vera.get(f"{API}/{path}").json()
+
+    found = get("overview")
+    assert {each["address"].split("/")[0] for each in found["components"]} == {"gcp"}
+    assert {each["cloud"] for each in found["scopes"]} == {"gcp"}
+    assert (found["runs"], found["waiting"]) == ([], 0)
+    assert get("approvals")["approvals"] == []
+    assert get("drift")["environments"] == []
+    assert {each["cloud"] for each in get("history")["scopes"]} == {"gcp"}
+    assert [
+        each["cloud"] for each in get(f"changes?dag_id=deploy_gcp&run_id={ASKING}.gcp.plan")["clouds"]
+    ] == ["gcp"]
+    rollout = get(f"rollout?dag_id=deploy_gcp&run_id={FAILING}.gcp.apply")
+    assert {each["dag_id"] for each in rollout["tasks"]} == {"deploy_gcp"}
+    bundle = zipfile.ZipFile(io.BytesIO(vera.get(f"{API}/evidence?run_id={DONE}").content))
+    assert {name for name in bundle.namelist() if name.startswith("ledger/")} == {"ledger/staging/gcp.json"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "api/changes?dag_id=deploy&run_id=none",
+        "api/rollout?dag_id=other&run_id=none",
+        "static/none.js",
+        "none",
+        "api/evidence?run_id=none",
+        "static/..%2Fapp.py",
+    ],
+)
+def test_what_is_not_there_is_said(client: Client, path: str) -> None:
+    assert client("bob").get(f"/triplane/{path}").status_code == 404
+
+
+def test_nothing_can_be_changed_through_it(client: Client) -> None:
+    for route in application().routes:
+        if isinstance(route, APIRoute):
+            assert route.methods == {"GET"}
+
+
+def test_files_are_sent_once(client: Client) -> None:
+    first = client("bob").get("/triplane/static/app.js")
+    again = client("bob").get("/triplane/static/app.js", headers={"if-none-match": first.headers["etag"]})
+    assert (again.status_code, again.content) == (304, b"")
+
+
+def test_without_the_key_it_says_what_is_missing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY")
+    for path in ("overview", f"changes?{OF_RUN}", "approvals", "drift", "history"):
+        (problem,) = client("bob").get(f"{API}/{path}").json()["problems"]
+        assert "AIRFLOW__TRIPLANE__ARTIFACT_KEY" in problem
+    assert len(client("bob").get(f"{API}/overview").json()["components"]) == 12
