@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import bench_gates
+import bench_page
 import bench_parent
 import bench_pipelines
 import bench_releases
@@ -72,6 +73,7 @@ def benches(scratch: Path) -> Iterator[tuple[str, float, float]]:
     yield "dag_parse_growth", parse_growth(scratch, _large_platform(scratch, 100), large), 1.2
     yield "gates_100", bench_gates.polling(), 1.2
     yield "pipelines_100", bench_pipelines.polling(), 1.2
+    yield from bench_page.first_view(scratch)
     with bench_releases.prepared(scratch):
         seconds, image = bench_releases.unchanged_image(scratch)
         yield "unchanged_image_seconds", seconds, 1.5
