@@ -13,7 +13,7 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.page.server import serving  # noqa: E402
+from tests.page.server import serving
 
 COMPONENTS, ROLLOUTS, ROUNDS = 1000, 100, 15
 OUR_DATA = ("/triplane/api/overview",)

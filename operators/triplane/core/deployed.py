@@ -39,7 +39,7 @@ def record(
 ) -> None:
     """Keep what a rollout of ``change_set`` has deployed, and forget what it has destroyed."""
     scope = f"{change_set.environment}/{change_set.cloud}"
-    found = read(store, scope)
+    found, digest = read(store, scope), change_set.digest
     for result in results:
         nothing_there = change_set.intent == "destroy" and result["state"] == "unchanged"
         if result["state"] == "destroyed" or nothing_there:
@@ -47,7 +47,7 @@ def record(
         elif result["state"] in THERE:
             found[result["address"]] = {
                 "version": result["version"],
-                "change_set": change_set.digest,
+                "change_set": digest,
                 "revision": change_set.revision,
                 "run_id": run_id,
                 "secrets": dict(change_set.secrets.get(result["address"], {})),

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, sync_playwright
+from playwright.sync_api import Browser
 
+from tests.page.browser import Visit, chromium
 from tests.page.server import serving
 from triplane.sandbox.airflow import LocalAirflow
-
-WAIT_MS = 20_000
 
 
 @pytest.fixture(scope="package")
@@ -23,45 +21,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    assert chromium, "chromium is missing: run `make setup`, or apt-get install chromium"
-    with sync_playwright() as playwright:
-        # Tests run as root in containers, where chromium has no sandbox of its own.
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-class Visit:
-    """A user in a browser window of his own. What the browser asks other machines for is refused, and kept."""
-
-    def __init__(self, airflow: LocalAirflow, browser: Browser, user: str, **options: object) -> None:
-        self.airflow = airflow
-        self.elsewhere: list[str] = []
-        self.errors: list[str] = []
-        self.context: BrowserContext = browser.new_context(**options)  # type: ignore[arg-type]
-        self.context.set_default_timeout(WAIT_MS)
-        self.context.route(lambda url: not url.startswith(airflow.url), self._refuse)
-        login = {"username": user, "password": airflow.password(user)}
-        answer = self.context.request.post(f"{airflow.url}/auth/token", data=login)
-        token = answer.json()["access_token"]
-        self.context.add_cookies([{"name": "_token", "value": token, "url": airflow.url}])
-        self.page = self.context.new_page()
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("console", self._said)
-
-    def see(self, view: str) -> None:
-        """A view by itself, all there."""
-        self.page.goto(f"{self.airflow.url}/triplane/{view}")
-        self.page.locator("main:not([aria-busy])").wait_for()
-
-    def _refuse(self, route: object) -> None:
-        self.elsewhere.append(route.request.url)  # type: ignore[attr-defined]
-        route.abort()  # type: ignore[attr-defined]
-
-    def _said(self, message: object) -> None:
-        if message.type == "error":  # type: ignore[attr-defined]
-            self.errors.append(message.text)  # type: ignore[attr-defined]
+    with chromium() as found:
+        yield found
 
 
 @pytest.fixture
@@ -75,9 +36,7 @@ def visit(served: LocalAirflow, browser: Browser) -> Iterator[Callable[..., Visi
 
     yield as_user
     for each in visits:
-        each.context.close()
-        assert each.elsewhere == []
-        assert each.errors == []
+        each.leave()
 
 
 @pytest.fixture(scope="session")

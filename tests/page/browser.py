@@ -1,0 +1,63 @@
+"""Debian's chromium, and users who look at the page with it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Route, sync_playwright
+
+from triplane.sandbox.airflow import LocalAirflow
+
+WAIT_MS = 20_000
+
+
+@contextmanager
+def chromium() -> Iterator[Browser]:
+    """A browser without a screen."""
+    path = shutil.which("chromium")
+    assert path, "chromium is missing: run `make setup`, or apt-get install chromium"
+    with sync_playwright() as playwright:
+        # Tests run as root in containers, where chromium has no sandbox of its own.
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """A user in a browser window of his own. What the browser asks other machines for is refused, and kept."""
+
+    def __init__(self, airflow: LocalAirflow, browser: Browser, user: str, **options: object) -> None:
+        self.airflow = airflow
+        self.elsewhere: list[str] = []
+        self.errors: list[str] = []
+        self.context: BrowserContext = browser.new_context(**options)  # type: ignore[arg-type]
+        self.context.set_default_timeout(WAIT_MS)
+        self.context.route(lambda url: not url.startswith(airflow.url), self._refuse)
+        login = {"username": user, "password": airflow.password(user)}
+        answer = self.context.request.post(f"{airflow.url}/auth/token", data=login)
+        token = answer.json()["access_token"]
+        self.context.add_cookies([{"name": "_token", "value": token, "url": airflow.url}])
+        self.page = self.context.new_page()
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._said)
+
+    def see(self, view: str) -> None:
+        """A view by itself, all there."""
+        self.page.goto(f"{self.airflow.url}/triplane/{view}")
+        self.page.locator("main:not([aria-busy])").wait_for()
+
+    def leave(self) -> None:
+        """Close the window. :raises AssertionError: something was asked of another machine, or broke"""
+        self.context.close()
+        assert self.elsewhere == []
+        assert self.errors == []
+
+    def _refuse(self, route: Route) -> None:
+        self.elsewhere.append(route.request.url)
+        route.abort()
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.errors.append(message.text)
