@@ -28,7 +28,9 @@ def drift(found: Inventory, archive: Archive) -> Drift:
         DriftReport(
             environment=environment,
             dag_id=dag_id,
-            report=bounded(_of(report, readable), BYTES) if (report := archive.drift(environment)) else None,
+            report=bounded(of_clouds(report, readable), BYTES)
+            if (report := archive.drift(environment))
+            else None,
             history=tuple(archive.drift_history(environment)[-HISTORY:]),
         )
         for (environment, dag_id), readable in clouds.items()
@@ -36,13 +38,15 @@ def drift(found: Inventory, archive: Archive) -> Drift:
     return Drift(problems=archive.problems, environments=reports)
 
 
-def _of(report: Mapping[str, Any], clouds: set[str]) -> dict[str, Any]:
+def of_clouds(report: Mapping[str, Any], clouds: set[str]) -> dict[str, Any]:
+    """The report as far as it is about these clouds."""
+
     def seen(address: str) -> bool:
         return address.split("/")[0] in clouds
 
     components = [item for item in report["components"] if seen(item["address"])]
     groups = [
-        {**group, "components": kept}
+        {**group, "components": kept, "clouds": [cloud for cloud in group["clouds"] if cloud in clouds]}
         for group in report["groups"]
         if (kept := [address for address in group["components"] if seen(address)])
     ]

@@ -21,7 +21,7 @@ TRAFFIC = "traffic"
 def rollout(session: Session, found: Inventory, run: Run) -> Rollout:
     """What the run and its children are at."""
     keys = found.family(run.dag_id, run.run_id)
-    tasks = [task(row, found) for row in _shown(database.tasks(session, keys))]
+    tasks = [task(row, found) for row in shown(database.tasks(session, keys))]
     tasks.sort(key=lambda item: (rank(item.stage), item.cloud, item.task_id, item.map_index))
     seen = {item.cloud for item in tasks}
     pushed = database.xcoms(session, keys, TRAFFIC)
@@ -52,7 +52,7 @@ def task(row: TaskRow, found: Inventory) -> Task:
     )
 
 
-def _shown(rows: list[TaskRow]) -> Iterable[TaskRow]:
+def shown(rows: list[TaskRow]) -> Iterable[TaskRow]:
     """Without the tasks that only wait for runs that are there themselves."""
     children = {(match[2], match[1]) for row in rows if (match := CHILD.search(row.run_id))}
     for row in rows:

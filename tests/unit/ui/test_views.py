@@ -1,0 +1,244 @@
+"""What the views are made of, from values: no Airflow, no store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from triplane.core.approval import Policy
+from triplane.core.change import ChangeSet, ComponentChange, Risk
+from triplane.ui import approvals, changes, drift, history, overview, rollout
+from triplane.ui.approvals import Person
+from triplane.ui.database import Question, TaskRow
+from triplane.ui.inventory import CloudDag, Inventory
+from triplane.ui.models import Run
+
+ADDRESSES = ("aws/stack/network", "aws/chart/api")
+DAG = CloudDag(
+    dag_id="shop_deploy_aws",
+    prefix="shop_",
+    cloud="aws",
+    platform="shop",
+    environments=("staging", "prod"),
+    components=ADDRESSES,
+    edges=(),
+    addresses={
+        "infrastructure.network.plan": ADDRESSES[0],
+        "infrastructure.network.apply": ADDRESSES[0],
+        "infrastructure.network.apply_again": ADDRESSES[0],
+        "applications.api.deploy": ADDRESSES[1],
+    },
+)
+FOUND = Inventory(frozenset({"shop_deploy", "shop_deploy_aws"}), (DAG,))
+
+
+def run(run_id: str = "r1", **more: Any) -> Run:
+    known = {"dag_id": "shop_deploy_aws", "environment": "staging", "action": "apply", "state": "success"}
+    return Run(run_id=run_id, **{**known, **more})
+
+
+def row(task_id: str, state: str, **more: Any) -> TaskRow:
+    known = {"dag_id": "shop_deploy_aws", "run_id": "r1", "map_index": -1, "try_number": 1}
+    return TaskRow(**{**known, "task_id": task_id, "state": state, "started": "", "ended": "", **more})
+
+
+def change_set(**more: Any) -> ChangeSet:
+    change = ComponentChange(
+        address=ADDRESSES[0], action="replace", risk=Risk.HIGH, summary="s", binds={}, denied=("no",)
+    )
+    none = ComponentChange(address=ADDRESSES[1], action="none", risk=Risk.NONE, summary="", binds={})
+    known: dict[str, Any] = {
+        **{"platform": "shop", "environment": "staging", "cloud": "aws", "asked": "main"},
+        **{"revision": "1" * 40, "source": "s", "spec": "c", "planned_at": datetime.now(UTC).isoformat()},
+        "policy": Policy(votes={"high": 2}, required={"high": {"security": ["carol"]}}).to_json(),
+        "changes": (none, change),
+    }
+    return ChangeSet(**{**known, **more})
+
+
+def question(vote: int = 0, **more: Any) -> Question:
+    known: dict[str, Any] = {
+        **{"dag_id": "shop_deploy", "run_id": "r1", "task_id": "approval", "map_index": vote},
+        **{
+            "state": "awaiting_input",
+            "subject": "s",
+            "assigned": (),
+            "expires_at": "2030-01-01T00:00:00+00:00",
+        },
+        **{"params": {}, "responder": "", "answered_at": "", "chosen": (), "answer": {}},
+    }
+    return Question(**{**known, **more})
+
+
+class TestOverview:
+    @pytest.mark.parametrize(
+        ("runs", "last"),
+        [
+            ([run("new"), run("old")], "new"),
+            ([run("new", environment="prod"), run("old")], "old"),
+            ([run("new", environment=""), run("old")], "new"),
+            ([run("new.aws.plan"), run("old")], "old"),
+            ([run("new", action="plan"), run("old")], "old"),
+            ([run("new", dag_id="shop_deploy"), run("old")], "old"),
+            ([], None),
+        ],
+    )
+    def test_the_last_rollout_is_of_this_scope_and_no_plan(self, runs: list[Run], last: str | None) -> None:
+        _, scope = next(FOUND.scopes({}))
+        found = overview.last_rollout(runs, DAG, scope)
+        assert (found.run_id if found else None) == last
+
+    @pytest.mark.parametrize(
+        ("states", "said"),
+        [
+            (("success", "skipped"), None),
+            (("failed", "success"), "failed"),
+            (("running", "failed"), "failed"),
+            (("up_for_retry", "none"), "running"),
+            (("success", "awaiting_input"), "waiting"),
+        ],
+    )
+    def test_the_loudest_task_speaks_for_its_component(
+        self, states: tuple[str, str], said: str | None
+    ) -> None:
+        names = ("infrastructure.network.apply", "infrastructure.network.apply_again")
+        rows = [row(name, state) for name, state in zip(names, states, strict=True)]
+        found = overview.component_states([*rows, row("record", "failed")], FOUND)
+        assert found.get(("shop_deploy_aws", "r1"), {}).get(ADDRESSES[0]) == said
+
+    @pytest.mark.parametrize(
+        ("deployed", "state", "shown"),
+        [
+            (None, None, "never"),
+            ({"version": "1"}, None, "deployed"),
+            ({"version": "1"}, "failed", "failed"),
+            (None, "running", "running"),
+        ],
+    )
+    def test_a_cell(self, deployed: Mapping[str, str] | None, state: Any, shown: str) -> None:
+        assert overview.cell(deployed, state, "").state == shown
+
+    def test_an_environment_belongs_to_one_platform(self) -> None:
+        assert [scope.environment for _, scope in FOUND.scopes({"prod": "other"})] == ["staging"]
+
+
+class TestApprovals:
+    @pytest.mark.parametrize(
+        ("person", "questions", "why"),
+        [
+            ("bob", [question()], ""),
+            ("alice", [question()], "You asked for this run"),
+            ("bob", [question(assigned=("carol",))], "It asks carol."),
+            ("carol", [question(assigned=("carol",))], ""),
+            ("bob", [question(state="success", responder="bob"), question(1)], "You have answered already"),
+            ("bob", [question(state="success", responder="carol"), question(1)], ""),
+        ],
+    )
+    def test_whose_answer_would_count(self, person: str, questions: list[Question], why: str) -> None:
+        found = approvals.approval(run(by="alice"), questions, [change_set()], Person("7", person))
+        assert found.why_not.startswith(why)
+        assert found.mine == (not why)
+
+    def test_the_requester_may_where_the_policy_says_so(self) -> None:
+        lenient = change_set(policy=Policy(requester_may_approve=True).to_json())
+        assert approvals.approval(run(by="alice"), [question()], [lenient], Person("1", "alice")).mine
+
+    def test_it_says_what_is_asked(self) -> None:
+        from triplane.approval.review import review_digest
+
+        sets = [change_set()]
+        params = {
+            "digest": {"value": review_digest(sets)},
+            "reason": {"value": ""},
+            "hold_aws": {"value": False},
+        }
+        answered = question(
+            state="success",
+            responder="carol",
+            chosen=("Approve",),
+            answer={"hold_aws": True, "reason": "not today"},
+            params=params,
+        )
+        found = approvals.approval(run(), [answered, question(1)], sets, Person("1", "bob"))
+        assert found.as_stored
+        assert found.reason_needed
+        assert (found.holds, found.groups) == (("aws",), {"security": ("carol",)})
+        assert (found.votes[0].held, found.votes[0].reason) == (("aws",), "not today")
+        assert found.open is not None
+        assert found.open.map_index == 1
+        assert [(each.cloud, each.changed, each.risk) for each in found.clouds] == [("aws", 1, "high")]
+
+    def test_other_change_sets_than_the_form_asks_about_are_told(self) -> None:
+        params = {"digest": {"value": "sha256:" + "0" * 64}}
+        found = approvals.approval(run(), [question(params=params)], [change_set()], Person("1", "bob"))
+        assert not found.as_stored
+        assert not approvals.approval(run(), [question()], [], Person("1", "bob")).as_stored
+
+
+def test_what_is_denied_comes_first_and_what_is_deployed_now_is_said() -> None:
+    found = changes.cloud_changes(change_set(), {ADDRESSES[0]: {"version": "v1"}})
+    assert [(each.address, each.denied, each.now) for each in found.changes] == [
+        (ADDRESSES[0], ("no",), "v1"),
+        (ADDRESSES[1], (), ""),
+    ]
+    assert found.votes == 2
+    assert found.policy == (
+        "2 approvals are needed",
+        "a decision holds for 24 h",
+        "somebody of security must be among them: carol",
+        "a reason is needed",
+        "who asked for it may not approve it",
+    )
+
+
+def test_drift_of_clouds_that_are_not_readable_is_left_out() -> None:
+    def item(address: str, state: str) -> dict[str, Any]:
+        return {"address": address, "state": state}
+
+    report = {
+        "drifted": 2,
+        "in_sync": 0,
+        "components": [item("aws/stack/a", "drifted"), item("gcp/stack/b", "drifted")],
+        "groups": [
+            {"cause": "c", "clouds": ["aws", "gcp"], "components": ["aws/stack/a", "gcp/stack/b"]},
+            {"cause": "d", "clouds": ["gcp"], "components": ["gcp/stack/b"]},
+        ],
+    }
+    found = drift.of_clouds(report, {"aws"})
+    assert found["drifted"] == 1
+    assert [each["address"] for each in found["components"]] == ["aws/stack/a"]
+    assert [(each["cause"], each["clouds"], each["components"]) for each in found["groups"]] == [
+        ("c", ["aws"], ["aws/stack/a"])
+    ]
+
+
+def test_an_entry_says_who_and_what() -> None:
+    from triplane.core.ledger import Entry
+
+    results = [{"address": "a", "state": "deployed"}, {"address": "b", "state": "deployed"}]
+    body = {
+        "digest": "d",
+        "run_id": "r",
+        "approved_by": ["bob"],
+        "decisions": [{"reason": "why"}, {}],
+        "results": results,
+    }
+    found = history.entry(Entry(3, "p", "rollout", "2026-01-01T00:00:00+00:00", body, "k", "s"))
+    assert (found.approved_by, found.reasons, found.states, found.sealed) == (
+        ("bob",),
+        ("why",),
+        {"deployed": 2},
+        True,
+    )
+
+
+def test_a_task_that_only_waits_for_a_run_is_not_shown_beside_it() -> None:
+    waits = row("apply.aws", "deferred", dag_id="shop_deploy")
+    child = row("infrastructure.network.apply", "running", run_id="r1.aws.apply")
+    assert list(rollout.shown([waits, child])) == [child]
+    assert list(rollout.shown([waits])) == [waits]
+    found = rollout.task(child, FOUND)
+    assert (found.cloud, found.stage, found.address) == ("aws", "infrastructure", ADDRESSES[0])
