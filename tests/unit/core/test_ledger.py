@@ -117,6 +117,16 @@ def test_no_byte_of_an_entry_can_be_changed(tmp_path_factory: pytest.TempPathFac
     assert ledger.problems() != []
 
 
+def test_the_newest_entries_are_read_page_by_page(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path, "staging/aws")
+    for number in range(5):
+        ledger.append("rollout", {"n": number})
+    assert [entry.number for entry in ledger.newest(2)] == [4, 3]
+    assert [entry.number for entry in ledger.newest(2, before=3)] == [2, 1]
+    assert [entry.number for entry in ledger.newest(2, before=1)] == [0]
+    assert ledger.newest(2, before=0) == []
+
+
 def test_a_head_kept_elsewhere_shows_what_a_whole_copy_of_an_earlier_day_hides(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path, SCOPE, [OLD])
     ledger.append("applying", {"digest": 0})
