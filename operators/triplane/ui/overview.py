@@ -44,16 +44,15 @@ def overview(session: Session, found: Inventory, archive: Archive) -> Overview:
     places = component_states(database.tasks(session, keys, tuple(STATES)), found)
     reports = {name: report for name in environments if (report := archive.drift(name))}
     drifted = {name: drift_states(report) for name, report in reports.items()}
-    cells: dict[str, dict[str, Cell]] = {}
+    cells: dict[tuple[str, str], dict[str, Cell]] = {}
     for dag, scope in scopes:
         run = last[scope.environment, scope.cloud]
         at = places.get((run.dag_id, run.run_id), {}) if run else {}
         deployed = archive.deployed(f"{scope.environment}/{scope.cloud}")
         for address in dict.fromkeys((*dag.components, *deployed)):
-            cells.setdefault(address, {})[scope.environment] = cell(
+            cells.setdefault((dag.dag_id, address), {})[scope.environment] = cell(
                 deployed.get(address), at.get(address), drifted.get(scope.environment, {}).get(address, "")
             )
-    by_cloud = {scope.cloud: scope.dag_id for _, scope in scopes}
     return Overview(
         problems=archive.problems,
         environments=environments,
@@ -61,8 +60,7 @@ def overview(session: Session, found: Inventory, archive: Archive) -> Overview:
             scope.model_copy(update={"last": last[scope.environment, scope.cloud]}) for _, scope in scopes
         ),
         components=tuple(
-            Component(address=address, dag_id=by_cloud[address.split("/")[0]], cells=of)
-            for address, of in cells.items()
+            Component(address=address, dag_id=dag_id, cells=of) for (dag_id, address), of in cells.items()
         ),
         edges=tuple(dict.fromkeys(edge for dag in found.clouds for edge in dag.edges)),
         drift=tuple(drift_age(report) for report in reports.values()),

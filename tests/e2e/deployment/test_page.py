@@ -19,6 +19,8 @@ def test_every_view_shows_what_was_deployed(installation: Installation, deployed
         for view in VIEWS:
             window.see(view.format(run=run))
             assert window.page.locator(".problem").count() == 0
+            if view.startswith("rollout"):
+                assert len(window.page.locator("pre.log").inner_text().splitlines()) > 3
 
         def get(path: str) -> Any:
             return window.context.request.get(f"{installation.airflow.url}/triplane/api/{path}")

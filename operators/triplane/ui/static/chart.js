@@ -30,7 +30,7 @@ export function chart(title, series, { most, unit = "" } = {}) {
 }
 
 function table(title, series, unit) {
-  return h("details", {}, h("summary", {}, "As a table"), h("div", { class: "scroll", role: "region", "aria-label": title, tabindex: "0" },
+  return h("details", { "data-key": title }, h("summary", {}, "As a table"), h("div", { class: "scroll", role: "region", "aria-label": title, tabindex: "0" },
     h("table", {}, h("thead", {}, h("tr", {}, ["When", "What", "Value"].map((text) => h("th", { scope: "col" }, text)))),
       h("tbody", {}, series.flatMap((each) => each.points.map(([at, value]) => h("tr", {},
         h("td", {}, new Date(at).toLocaleString()), h("td", {}, each.name), h("td", {}, `${value}${unit}`))))))));

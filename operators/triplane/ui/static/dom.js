@@ -44,6 +44,11 @@ export function words(text) {
 
 export const CLOUDS = { aws: "AWS", gcp: "Google Cloud", azure: "Azure", all: "All clouds" };
 
+/** `1 resource`, `2 resources`. */
+export function many(count, thing) {
+  return `${count} ${thing}${count === 1 ? "" : "s"}`;
+}
+
 /** A digest, commit or version so short that it fits into a cell. */
 export function short(version) {
   const text = String(version ?? "");

@@ -1,4 +1,4 @@
-import { CLOUDS, add, ago, badge, choice, h, problem, put, say, state, words } from "./dom.js";
+import { CLOUDS, add, ago, badge, choice, h, many, problem, put, say, state, words } from "./dom.js";
 import { read, startRun } from "./airflow.js";
 import { chart } from "./chart.js";
 import { ask } from "./dialog.js";
@@ -82,7 +82,7 @@ function components(report) {
   return [
     found.slice(0, SHOWN).map((item) => h("details", { class: "change" },
       h("summary", {}, h("strong", {}, item.address), " ", state(item.state), " ",
-        item.resources.length > 0 && `${item.resources.length} resources`, item.error && h("span", {}, item.error)),
+        item.resources.length > 0 && many(item.resources.length, "resource"), item.error && h("span", {}, item.error)),
       item.pending && h("p", {}, `Not applied yet: ${item.pending}`),
       h("p", { class: "quiet" }, "Last good check: ", ago(item.last_good)),
       h("ul", {}, item.resources.map((resource) => h("li", {}, h("strong", {}, resource.address), ` ${words(resource.action)}, since `, ago(resource.first_seen),

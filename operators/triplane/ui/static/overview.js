@@ -1,4 +1,4 @@
-import { CLOUDS, add, ago, badge, choice, h, problem, search, short, state, words } from "./dom.js";
+import { CLOUDS, add, ago, badge, choice, h, many, problem, search, short, state, words } from "./dom.js";
 import { read } from "./airflow.js";
 import { graph } from "./graph.js";
 import { keepDoing, redraw } from "./live.js";
@@ -11,15 +11,15 @@ const EVERY = 20;
 
 /** Every component in every environment. */
 export async function show(main, parameters) {
-  const filter = { text: "", cloud: "", environment: "", state: "", drift: "", drawn: false };
+  const filter = { text: "", cloud: "", environment: "", state: "", drift: "", drawn: false, dags: null };
   let data = await read("overview"), seen = JSON.stringify(data);
-  const about = data.scopes.find((scope) => scope.dag_id === parameters.dag_id);
-  if (about) filter.cloud = about.cloud;
+  const about = parameters.dag_id ? data.scopes.filter((scope) => names(scope).includes(parameters.dag_id)) : [];
+  if (about.length) filter.dags = new Set(about.map((scope) => scope.dag_id));
   if (matchMedia("(max-width: 640px)").matches && data.environments.length > 1) filter.environment = data.environments[0];
 
   const head = h("div"), table = h("div"), counted = h("p", { class: "quiet", role: "status" });
   const draw = () => {
-    redraw(head, heading(data));
+    redraw(head, heading(data, filter.dags));
     drawTable();
   };
   const drawTable = () => {
@@ -28,32 +28,41 @@ export async function show(main, parameters) {
     counted.textContent = `${shown.length} of ${data.components.length} components`;
     redraw(table, filter.drawn ? picture(shown, data, environments) : rows(shown, environments));
   };
-  add(main, h("h1", {}, "Deployments"), head, controls(data, filter, drawTable), counted, table, recent(data));
+  add(main, h("h1", {}, "Deployments"), parameters.dag_id && only(parameters.dag_id, about), head, controls(data, filter, drawTable), counted, table, recent(data));
   draw();
   setTimeout(() => keepDoing(async () => {
     data = await read("overview");
     const now = JSON.stringify(data);
     if (now !== seen) draw();
     seen = now;
-  }, EVERY, (error) => redraw(head, problem(error.message), heading(data))), EVERY * 1000);
+  }, EVERY, (error) => redraw(head, problem(error.message), heading(data, filter.dags))), EVERY * 1000);
 }
 
-function heading(data) {
+/** The DAGs that a cloud in an environment belongs to. */
+function names(scope) {
+  return [scope.dag_id, scope.parent_dag_id, scope.drift_dag_id];
+}
+
+function only(dagId, about) {
+  return h("p", { class: "notice" }, about.length ? `Only what ${dagId} is about. ` : `${dagId} is not a DAG of Triplane. `, to("overview", {}, "Everything"));
+}
+
+function heading(data, dags) {
   return [
     data.problems.map(problem),
     data.components.length === 0 && h("p", { class: "empty" },
       "There is no DAG of Triplane that you may read. DAGs are made from a platform spec; the guide “The page” says how."),
-    h("div", { class: "cards" }, data.environments.map((name) => environment(name, data))),
+    h("div", { class: "cards" }, data.environments.map((name) => environment(name, data, dags))),
     data.waiting > 0 && h("p", { class: "notice" },
       to("approvals", {}, `${data.waiting === 1 ? "One run waits" : `${data.waiting} runs wait`} for an approval`)),
   ];
 }
 
-function environment(name, data) {
-  const cells = data.components.map((component) => component.cells[name]).filter(Boolean);
+function environment(name, data, dags) {
+  const cells = data.components.filter((component) => !dags || dags.has(component.dag_id)).map((component) => component.cells[name]).filter(Boolean);
   const count = (value) => cells.filter((cell) => cell.state === value).length;
   const checked = data.drift.find((drift) => drift.environment === name);
-  const scopes = data.scopes.filter((scope) => scope.environment === name);
+  const scopes = data.scopes.filter((scope) => scope.environment === name && (!dags || dags.has(scope.dag_id)));
   return h("section", { class: "card", "aria-label": name },
     h("h2", {}, name),
     h("ul", { class: "inline" }, scopes.map((scope) => h("li", {},
@@ -63,7 +72,7 @@ function environment(name, data) {
       count("failed") > 0 && [", ", h("strong", {}, `${count("failed")} failed`)],
       count("running") > 0 && `, ${count("running")} under way`),
     h("p", { class: "quiet" }, checked
-      ? [to("drift", { environment: name }, checked.alarms ? `${checked.alarms} drift alarms` : "no drift alarm"), ", checked ", ago(checked.at)]
+      ? [to("drift", { environment: name }, checked.alarms ? many(checked.alarms, "drift alarm") : "no drift alarm"), ", checked ", ago(checked.at)]
       : "drift was never checked"));
 }
 
@@ -84,6 +93,7 @@ function controls(data, filter, draw) {
 }
 
 function matches(component, filter) {
+  if (filter.dags && !filter.dags.has(component.dag_id)) return false;
   if (filter.cloud && !component.address.startsWith(`${filter.cloud}/`)) return false;
   const cells = Object.entries(component.cells)
     .filter(([name]) => !filter.environment || name === filter.environment).map(([, cell]) => cell);

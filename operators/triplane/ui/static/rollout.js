@@ -7,6 +7,7 @@ import { runInAirflow, taskInAirflow, to } from "./links.js";
 import { runTable } from "./overview.js";
 
 const ENDED = ["success", "failed"];
+const GOES_ON = ["running", "deferred", "restarting", "up_for_retry"];
 const LOUD = ["failed", "upstream_failed", "awaiting_input", "up_for_retry", "running", "restarting", "deferred", "queued", "scheduled", "none", "success", "skipped", "removed"];
 
 /** A run while it goes on: stage by stage across the clouds, with the log of a task. */
@@ -20,7 +21,7 @@ export async function show(main, parameters) {
   const tasks = h("section", { "aria-label": "Tasks" }), log = h("section", { "aria-label": "Log" });
   details.append(tasks, log);
   add(main, h("h1", {}, "Rollout"), head, matrix, traffic, details);
-  let data, cell = null, chosen = null;
+  let data, seen = "", cell = null, chosen = null;
   const draw = () => {
     redraw(head, heading(data));
     redraw(matrix, stages(data, cell, (stage, cloud) => { cell = { stage, cloud }; draw(); }));
@@ -41,8 +42,11 @@ export async function show(main, parameters) {
       chosen = task;
     }
     chosen = data.tasks.find((task) => same(task, chosen)) ?? chosen;
-    draw();
-    if (chosen) await tail(log, chosen);
+    const now = JSON.stringify(data);
+    if (now !== seen) draw();
+    const still = now === seen && !GOES_ON.includes(chosen?.state);
+    seen = now;
+    if (chosen && !still) await tail(log, chosen);
     return first || !ENDED.includes(data.run.state);
   }, 3, (error) => redraw(head, problem(error.message), data && heading(data)));
 }
