@@ -6,10 +6,11 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from triplane.approval.form import DIGEST, HOLD, REASON
+from triplane.approval.form import HOLD
 from triplane.approval.review import review_digest
 from triplane.core.approval import Policy
 from triplane.core.change import ChangeSet
+from triplane.questions import DIGEST, REASON
 from triplane.ui import database
 from triplane.ui.changes import asked_about, summary
 from triplane.ui.database import ASKS, Question
@@ -42,14 +43,18 @@ def approvals(session: Session, found: Inventory, archive: Archive, person: Pers
     for (dag_id, run_id, task_id), group in groupby(database.questions(session, keys), _task):
         questions = list(group)
         if any(question.state == ASKS for question in questions):
-            sets = asked_about(session, found, archive, (dag_id, run_id), task_id)
+            sets = (
+                asked_about(session, found, archive, (dag_id, run_id), task_id)
+                if _about_change_sets(questions[0])
+                else []
+            )
             asked.append(approval(asking[dag_id, run_id], questions, sets, person))
     asked.sort(key=lambda item: (not item.mine, item.expires_at))
     return Approvals(problems=archive.problems, user=person.name, approvals=tuple(asked))
 
 
 def approval(run: Run, questions: Sequence[Question], sets: Sequence[ChangeSet], person: Person) -> Approval:
-    """The votes of one approval task, with what they are about."""
+    """The votes of one task that asks, with what they are about: change sets, or what its text says."""
     first = questions[0]
     digest = str(_default(first.params.get(DIGEST)))
     rules = [(each, Policy.from_json(each.policy)) for each in sets]
@@ -71,9 +76,10 @@ def approval(run: Run, questions: Sequence[Question], sets: Sequence[ChangeSet],
         reason_needed=any(
             policy.needs_reason(each.risk, emergency=bool(each.emergency)) for each, policy in rules
         ),
-        holds=tuple(name.removeprefix(HOLD) for name in first.params if name.startswith(HOLD)),
+        choices={name: _title(param) for name, param in first.params.items() if _default(param) is False},
+        text="" if _about_change_sets(first) else first.body,
         clouds=tuple(map(summary, sets)),
-        as_stored=bool(sets) and review_digest(sets) == digest,
+        as_stored=not _about_change_sets(first) or (bool(sets) and review_digest(sets) == digest),
         open=vote(left[0]),
         mine=not why_not,
         why_not=why_not,
@@ -112,6 +118,16 @@ def _why_not(run: Run, questions: Iterable[Question], policies: Iterable[Policy]
 
 def _task(question: Question) -> tuple[str, str, str]:
     return question.dag_id, question.run_id, question.task_id
+
+
+def _about_change_sets(question: Question) -> bool:
+    """Gates that have no data ask too, in the task that waits for them."""
+    return question.task_id.rpartition(".")[2] == "approval"
+
+
+def _title(param: object) -> str:
+    schema = param.get("schema") if isinstance(param, dict) else None
+    return str(schema.get("title", "")) if isinstance(schema, dict) else ""
 
 
 def _default(param: object) -> object:

@@ -48,6 +48,7 @@ class Question(NamedTuple):
     map_index: int
     state: str
     subject: str
+    body: str
     params: Mapping[str, Any]
     assigned: tuple[str, ...]
     expires_at: str
@@ -149,6 +150,7 @@ def _question(task: Any, detail: Any) -> Question:
         map_index=task.map_index,
         state=str(task.state or "none"),
         subject=detail.subject,
+        body=detail.body or "",
         params=detail.params or {},
         assigned=tuple(str(user["id"]) for user in detail.assignees or ()),
         expires_at=_iso(task.trigger_timeout),

@@ -50,5 +50,6 @@ def of_clouds(report: Mapping[str, Any], clouds: set[str]) -> dict[str, Any]:
         for group in report["groups"]
         if (kept := [address for address in group["components"] if seen(address)])
     ]
+    left = {address: said for address, said in report.get("left_behind", {}).items() if seen(address)}
     counts = {state: sum(item["state"] == state for item in components) for state in STATES}
-    return {**report, **counts, "components": components, "groups": groups}
+    return {**report, **counts, "components": components, "groups": groups, "left_behind": left}

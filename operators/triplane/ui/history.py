@@ -68,7 +68,11 @@ def entry(found: core.Entry) -> Entry:
     """An entry as it is shown."""
     body: Mapping[str, Any] = found.body
     decisions = body.get("decisions") or ()
-    reasons = [str(decision.get("reason", "")) for decision in decisions if isinstance(decision, Mapping)]
+    people = body.get("approved_by") or ([body["responder"]] if body.get("approved") else [])
+    reasons = [
+        str(body.get("reason", "")),
+        *(str(decision.get("reason", "")) for decision in decisions if isinstance(decision, Mapping)),
+    ]
     return Entry(
         number=found.number,
         at=found.at,
@@ -79,7 +83,8 @@ def entry(found: core.Entry) -> Entry:
         intent=str(body.get("intent", "")),
         risk=str(body.get("risk", "")),
         emergency=str(body.get("emergency", "")),
-        approved_by=tuple(map(str, body.get("approved_by") or ())),
+        about=str(body.get("gate", "")),
+        approved_by=tuple(map(str, people)),
         reasons=tuple(filter(None, reasons)),
         states=dict(Counter(str(item["state"]) for item in body.get("results") or ())),
         sealed=bool(found.seal),

@@ -189,7 +189,10 @@ class Approval(Model):
     assigned: tuple[str, ...]
     groups: dict[str, tuple[str, ...]]
     reason_needed: bool
-    holds: tuple[str, ...]
+    choices: dict[str, str]
+    """Names of what can be ticked -> their titles: ``hold_aws``, a veto for that cloud, among them."""
+    text: str
+    """What is asked where it is not about change sets, in Markdown."""
     clouds: tuple[CloudSummary, ...]
     as_stored: bool
     """Whether the form asks for exactly the change sets that are in the artifact store."""
@@ -232,6 +235,8 @@ class Entry(Model):
     intent: str = ""
     risk: str = ""
     emergency: str = ""
+    about: str = ""
+    """The gate that an answer was about."""
     approved_by: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     states: dict[str, int] = {}

@@ -49,7 +49,7 @@ def overview(session: Session, found: Inventory, archive: Archive) -> Overview:
         run = last[scope.environment, scope.cloud]
         at = places.get((run.dag_id, run.run_id), {}) if run else {}
         deployed = archive.deployed(f"{scope.environment}/{scope.cloud}")
-        for address in dict.fromkeys((*dag.components, *deployed)):
+        for address in dict.fromkeys((*dag.components, *filter(is_component, deployed))):
             cells.setdefault((dag.dag_id, address), {})[scope.environment] = cell(
                 deployed.get(address), at.get(address), drifted.get(scope.environment, {}).get(address, "")
             )
@@ -111,6 +111,11 @@ def cell(deployed: Mapping[str, Any] | None, state: ComponentState | None, drift
         state=state or ("deployed" if deployed else "never"),
         drift=drift,
     )
+
+
+def is_component(address: str) -> bool:
+    """``aws/stack/network`` is one; ``aws/leftovers``, what has left the spec, is none."""
+    return address.count("/") == 2
 
 
 def drift_states(report: Mapping[str, Any]) -> dict[str, str]:

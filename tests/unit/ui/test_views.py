@@ -68,9 +68,13 @@ def question(vote: int = 0, **more: Any) -> Question:
             "assigned": (),
             "expires_at": "2030-01-01T00:00:00+00:00",
         },
-        **{"params": {}, "responder": "", "answered_at": "", "chosen": (), "answer": {}},
+        **{"body": "why", "params": {}, "responder": "", "answered_at": "", "chosen": (), "answer": {}},
     }
     return Question(**{**known, **more})
+
+
+def _tick(title: str) -> dict[str, Any]:
+    return {"value": False, "schema": {"type": "boolean", "title": title}}
 
 
 class TestOverview:
@@ -153,7 +157,7 @@ class TestApprovals:
         params = {
             "digest": {"value": review_digest(sets)},
             "reason": {"value": ""},
-            "hold_aws": {"value": False},
+            "hold_aws": _tick("Hold back AWS"),
         }
         answered = question(
             state="success",
@@ -165,11 +169,20 @@ class TestApprovals:
         found = approvals.approval(run(), [answered, question(1)], sets, Person("1", "bob"))
         assert found.as_stored
         assert found.reason_needed
-        assert (found.holds, found.groups) == (("aws",), {"security": ("carol",)})
+        assert (found.choices, found.groups) == ({"hold_aws": "Hold back AWS"}, {"security": ("carol",)})
+        assert found.text == ""
         assert (found.votes[0].held, found.votes[0].reason) == (("aws",), "not today")
         assert found.open is not None
         assert found.open.map_index == 1
         assert [(each.cloud, each.changed, each.risk) for each in found.clouds] == [("aws", 1, "high")]
+
+    def test_a_gate_without_data_asks_too(self) -> None:
+        params = {"digest": {"value": "d"}, "reason": {"value": ""}, "later": _tick("Also later")}
+        asked = question(-1, task_id="functions.hook.deploy", params=params)
+        found = approvals.approval(run(), [asked], [], Person("1", "bob"))
+        assert (found.text, found.choices, found.digest) == ("why", {"later": "Also later"}, "d")
+        assert found.as_stored
+        assert not found.reason_needed
 
     def test_other_change_sets_than_the_form_asks_about_are_told(self) -> None:
         params = {"digest": {"value": "sha256:" + "0" * 64}}

@@ -32,8 +32,8 @@ function card(item, drafts, changed) {
   return h("section", { class: "card wide", "aria-label": item.subject },
     h("h3", {}, item.subject),
     h("p", {}, toRun(item.run), `, asked for by ${item.requester || "a schedule"}, `, ago(item.run.started), "; expires ", until(item.expires_at), ". ",
-      to("changes", { dag_id: item.run.dag_id, run_id: item.run.run_id }, "Read the whole change set")),
-    clouds(item),
+      !item.text && to("changes", { dag_id: item.run.dag_id, run_id: item.run.run_id }, "Read the whole change set")),
+    item.text ? h("pre", { class: "text" }, item.text) : clouds(item),
     quorum(item, done),
     !item.as_stored && problem("The change sets of this run are not the ones that its form asks about: start a new run."),
     item.mine ? form(item, drafts, changed) : h("p", { class: "quiet" }, item.why_not));
@@ -64,15 +64,15 @@ function quorum(item, done) {
 
 function form(item, drafts, changed) {
   const id = `${item.run.dag_id}/${item.run.run_id}/${item.task_id}`;
-  const draft = drafts.get(id) ?? { reason: "", held: new Set() };
+  const draft = drafts.get(id) ?? { reason: "", ticked: new Set() };
   drafts.set(id, draft);
   const result = h("p", { role: "status" });
   const reason = h("textarea", { rows: 2, "data-key": `reason ${id}`, required: item.reason_needed, value: draft.reason,
     input: () => { draft.reason = reason.value; } });
-  const holds = item.holds.map((cloud) => {
-    const box = h("input", { type: "checkbox", checked: draft.held.has(cloud), "data-key": `hold ${cloud} ${id}`,
-      change: () => (box.checked ? draft.held.add(cloud) : draft.held.delete(cloud)) });
-    return h("label", { class: "check" }, box, `Hold back ${CLOUDS[cloud] ?? cloud}`);
+  const choices = Object.entries(item.choices).map(([name, title]) => {
+    const box = h("input", { type: "checkbox", checked: draft.ticked.has(name), "data-key": `${name} ${id}`,
+      change: () => (box.checked ? draft.ticked.add(name) : draft.ticked.delete(name)) });
+    return h("label", { class: "check" }, box, title);
   });
   const send = async (option) => {
     if (item.reason_needed && !draft.reason.trim()) {
@@ -81,9 +81,9 @@ function form(item, drafts, changed) {
       return;
     }
     if (!await ask(question(item, draft, option))) return;
-    const held = Object.fromEntries(item.holds.map((cloud) => [`hold_${cloud}`, draft.held.has(cloud)]));
+    const ticked = Object.fromEntries(Object.keys(item.choices).map((name) => [name, draft.ticked.has(name)]));
     try {
-      await decide(item.run, item.open, option, { digest: item.digest, reason: draft.reason.trim(), ...held });
+      await decide(item.run, item.open, option, { digest: item.digest, reason: draft.reason.trim(), ...ticked });
       drafts.delete(id);
       changed();
       say(`${option}: sent.`);
@@ -94,7 +94,7 @@ function form(item, drafts, changed) {
   };
   return h("form", { class: "decide", submit: (event) => event.preventDefault() },
     h("label", { class: "field" }, h("span", {}, item.reason_needed ? "Reason" : "Reason (optional)"), reason),
-    holds.length > 0 && h("fieldset", {}, h("legend", {}, "Veto for single clouds"), holds),
+    choices.length > 0 && h("fieldset", {}, h("legend", {}, item.text ? "Also" : "Veto for single clouds"), choices),
     h("div", { class: "actions" },
       h("button", { type: "button", class: "primary", disabled: !item.as_stored, "data-key": `approve ${id}`, click: () => send("Approve") }, "Approve"),
       h("button", { type: "button", class: "danger", "data-key": `reject ${id}`, click: () => send("Reject") }, "Reject")),
@@ -102,9 +102,9 @@ function form(item, drafts, changed) {
 }
 
 function question(item, draft, option) {
-  const held = [...draft.held].map((cloud) => CLOUDS[cloud] ?? cloud);
-  const going = item.clouds.filter((cloud) => !draft.held.has(cloud.cloud));
-  const text = option === "Approve"
+  const held = item.clouds.filter((cloud) => draft.ticked.has(`hold_${cloud.cloud}`)).map((cloud) => CLOUDS[cloud.cloud]);
+  const going = item.clouds.filter((cloud) => !draft.ticked.has(`hold_${cloud.cloud}`));
+  const text = item.text ? [] : option === "Approve"
     ? [going.map((cloud) => `${CLOUDS[cloud.cloud]}: ${cloud.changed} changes, risk ${cloud.risk}`).join("; ") + ".",
        ...(held.length ? [`You hold back ${held.join(", ")}.`] : [])]
     : ["The run ends here: nothing of it is applied."];

@@ -94,11 +94,14 @@ function components(report) {
 
 function ignores(report) {
   const listed = (name) => report.components.flatMap((item) => (item[name] ?? []).map((text) => [item.address, text]));
-  const list = (found) => h("ul", {}, found.map(([address, text]) => h("li", {}, h("strong", {}, address), ` ${text}`)));
-  const ignored = listed("ignored"), expired = listed("expired"), cured = listed("cured");
   return [
-    ignored.length > 0 && [h("h2", {}, "Ignored, until a date"), list(ignored)],
-    expired.length > 0 && [h("h2", {}, "Ignored no longer"), list(expired)],
-    cured.length > 0 && [h("h2", {}, "Cured since the last check"), list(cured)],
+    notes("Left behind: no longer in the spec", Object.entries(report.left_behind ?? {})),
+    notes("Ignored, until a date", listed("ignored")),
+    notes("Ignored no longer", listed("expired")),
+    notes("Cured since the last check", listed("cured")),
   ];
+}
+
+function notes(title, found) {
+  return found.length > 0 && [h("h2", {}, title), h("ul", {}, found.map(([address, text]) => h("li", {}, h("strong", {}, address), ` ${text}`)))];
 }

@@ -62,6 +62,7 @@ function row(entry, scope, result) {
 
 function about(entry) {
   const parts = [
+    entry.about,
     entry.approved_by.length > 0 && `approved by ${entry.approved_by.join(", ")}`,
     entry.kind === "authorized" && !entry.approved_by.length && "the policy asks nobody for this risk",
     ...entry.reasons.map((text) => `“${text}”`),
