@@ -77,8 +77,8 @@ class Ledger:
 
     def newest(self, limit: int, before: int | None = None) -> list[Entry]:
         """The last entries, or the last ones before a number, the newest first. For looking: nothing is verified."""
-        paths = self._paths()[:before]
-        return [_entry(path) for path in reversed(paths[-limit:])]
+        newest = reversed(self._paths()[:before][-limit:])
+        return [Entry(**json.loads(data)) for data in files.read_all(list(newest))]
 
     def problems(self, known: Head | None = None) -> list[str]:
         """What shows that somebody changed, removed, moved or added entries; empty if nothing does.
