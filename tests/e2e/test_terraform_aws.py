@@ -87,7 +87,10 @@ def test_state_in_s3_and_real_drift(kwargs: dict[str, Any]) -> None:
 
     repair = TerraformPlanOperator(**kwargs).execute(CONTEXT)
     assert (repair["action"], repair["binds"]["serial"]) == ("update", state["serial"])
-    TerraformApplyOperator(**kwargs, change=repair).execute(CONTEXT)
+    repaired = TerraformApplyOperator(**kwargs, change=repair).execute(CONTEXT)
+    assert (repaired["state"], repaired["version"]) == ("deployed", result["version"]), (
+        "the state was right all along"
+    )
     assert TerraformDriftOperator(**kwargs).execute(CONTEXT)["state"] == "in_sync"
 
 

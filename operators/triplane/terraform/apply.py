@@ -20,10 +20,13 @@ EFFECTS = ("resource_changes", "output_changes", "action_invocations", "deferred
 
 @dataclass(frozen=True)
 class Applied:
-    """The stack is as approved. ``state`` is the state afterwards."""
+    """The stack is as approved. ``state`` is the state afterwards; ``changed``: something had to be done for it, which
+    need not show in the state: the repair of drift makes real what the state said before.
+    """
 
     state: State
     summary: str
+    changed: bool
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ def apply(
     match decide(attempt, state, ledger.entries()):
         case "done":
             stack.terraform.say(f"{attempt.address}: applied by an earlier try of this task")
-            return Applied(state, approved.summary)
+            return Applied(state, approved.summary, _changed(approved, state))
         case "again":
             recovery.lost(attempt, ledger)
             planned, left = recovery.replan(
@@ -74,21 +77,26 @@ def apply(
                 notes = ()
         case "apply" if approved.action != "deferred":
             plan = str(approved.binds["plan"])
-            return Applied(
-                _once(stack, stack.fetch(plan, store), attempt, ledger, store, plan), approved.summary
-            )
+            found = _once(stack, stack.fetch(plan, store), attempt, ledger, store, plan)
+            return Applied(found, approved.summary, changed=True)
         case _:
             planned = make_plan()
             check_binds(approved, {"lineage": planned.state.lineage, "serial": planned.state.serial})
             notes = _beyond(approved, planned)
     if not planned.changed:
         ledger.append(APPLIED, attempt.body(lineage=planned.state.lineage, serial=planned.state.serial))
-        return Applied(planned.state, planned.summary)
+        return Applied(planned.state, planned.summary, _changed(approved, planned.state))
     kept = stack.keep(planned, store)
     if notes and (planned.verdict.denied or left or not unasked(planned)):
         ledger.append(HELD, attempt.body(plan=kept["plan"]))
         return Held(planned, notes, unsure=bool(left))
-    return Applied(_once(stack, planned.path, attempt, ledger, store, kept["plan"]), planned.summary)
+    found = _once(stack, planned.path, attempt, ledger, store, kept["plan"])
+    return Applied(found, planned.summary, changed=True)
+
+
+def _changed(approved: ComponentChange, state: State) -> bool:
+    """Whether an earlier try has changed something. What was to be planned late may have been nothing."""
+    return approved.action != "deferred" or state.serial != approved.binds["serial"]
 
 
 def _as_approved(stack: Stack, approved: ComponentChange, planned: Planned, store: ArtifactStore) -> bool:

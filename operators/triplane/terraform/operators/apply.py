@@ -69,9 +69,8 @@ class TerraformApplyOperator(Applying, TerraformOperator):
                 self.hold(context, stack, source, done)
                 return self._result("held", done.planned.summary, done.planned.state, started)
         self.put_outputs(done.state)
-        changed = done.state.serial != approved.binds["serial"]
         did = "destroyed" if self.destroy else "deployed"
-        return self._result(did if changed else "unchanged", done.summary, done.state, started)
+        return self._result(did if done.changed else "unchanged", done.summary, done.state, started)
 
     def hold(self, context: Context, stack: Stack, source: Source, held: Held) -> None:
         """There is nobody to ask. :raises RefusedError: always"""
