@@ -7,12 +7,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from triplane.approval.form import HOLD
-from triplane.approval.review import review_digest
 from triplane.core.approval import Policy
-from triplane.core.change import ChangeSet
+from triplane.core.digest import digest as digest_of
 from triplane.questions import DIGEST, REASON
 from triplane.ui import database
-from triplane.ui.changes import asked_about, summary
+from triplane.ui.changes import Asked, asked_about, summary
 from triplane.ui.database import ASKS, Question
 from triplane.ui.inventory import Inventory
 from triplane.ui.models import Approval, Approvals, Run, Vote
@@ -43,21 +42,17 @@ def approvals(session: Session, found: Inventory, archive: Archive, person: Pers
     for (dag_id, run_id, task_id), group in groupby(database.questions(session, keys), _task):
         questions = list(group)
         if any(question.state == ASKS for question in questions):
-            sets = (
-                asked_about(session, found, archive, (dag_id, run_id), task_id)
-                if _about_change_sets(questions[0])
-                else []
-            )
-            asked.append(approval(asking[dag_id, run_id], questions, sets, person))
+            about = asked_about(session, found, archive, (dag_id, run_id), task_id)
+            asked.append(approval(asking[dag_id, run_id], questions, about, person))
     asked.sort(key=lambda item: (not item.mine, item.expires_at))
     return Approvals(problems=archive.problems, user=person.name, approvals=tuple(asked))
 
 
-def approval(run: Run, questions: Sequence[Question], sets: Sequence[ChangeSet], person: Person) -> Approval:
+def approval(run: Run, questions: Sequence[Question], about: Asked, person: Person) -> Approval:
     """The votes of one task that asks, with what they are about: change sets, or what its text says."""
     first = questions[0]
     digest = str(_default(first.params.get(DIGEST)))
-    rules = [(each, Policy.from_json(each.policy)) for each in sets]
+    rules = [(each, Policy.from_json(each.policy)) for each in about.sets]
     groups = {
         name: tuple(users) for each, policy in rules for name, users in policy.groups(each.risk).items()
     }
@@ -78,8 +73,9 @@ def approval(run: Run, questions: Sequence[Question], sets: Sequence[ChangeSet],
         ),
         choices={name: _title(param) for name, param in first.params.items() if _default(param) is False},
         text="" if _about_change_sets(first) else first.body,
-        clouds=tuple(map(summary, sets)),
-        as_stored=not _about_change_sets(first) or (bool(sets) and review_digest(sets) == digest),
+        clouds=tuple(map(summary, about.sets)),
+        hidden=about.hidden,
+        as_stored=not _about_change_sets(first) or digest_of(about.digests) == digest,
         open=vote(left[0]),
         mine=not why_not,
         why_not=why_not,

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from triplane.core import deployed
 from triplane.core.approval import Policy, votes_needed
@@ -49,16 +49,27 @@ def of_run(session: Session, found: Inventory, archive: Archive, key: RunKey) ->
     return readable(found, archive, digests)
 
 
-def asked_about(
-    session: Session, found: Inventory, archive: Archive, key: RunKey, task_id: str
-) -> list[ChangeSet]:
-    """The change sets that an approval task of a run is about, as the task before it has said."""
+class Asked(NamedTuple):
+    """What an approval is about: the digests of its change sets by cloud, and those that the user may read."""
+
+    digests: Mapping[str, str]
+    sets: Sequence[ChangeSet]
+
+    @property
+    def hidden(self) -> tuple[str, ...]:
+        """The clouds whose change sets are not shown."""
+        return tuple(sorted({*self.digests} - {each.cloud for each in self.sets}))
+
+
+def asked_about(session: Session, found: Inventory, archive: Archive, key: RunKey, task_id: str) -> Asked:
+    """What an approval task of a run is about, as the task before it has said."""
     stage = task_id.removesuffix("approval")
     asking = (f"{stage}apply",) if stage else TASKS
     for value in database.xcoms(session, [key], "return_value", asking).values():
         if isinstance(value, list) and value and isinstance(value[0], Mapping):
-            return readable(found, archive, _digests(value[0].get("change_sets")))
-    return []
+            digests = _digests(value[0].get("change_sets"))
+            return Asked(digests, readable(found, archive, digests))
+    return Asked({}, ())
 
 
 def readable(found: Inventory, archive: Archive, digests: Mapping[str, str]) -> list[ChangeSet]:

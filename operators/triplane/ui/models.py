@@ -194,8 +194,10 @@ class Approval(Model):
     text: str
     """What is asked where it is not about change sets, in Markdown."""
     clouds: tuple[CloudSummary, ...]
+    hidden: tuple[str, ...]
+    """The clouds whose change sets are not shown: the user may not read their DAG, or they are not in the artifact store."""
     as_stored: bool
-    """Whether the form asks for exactly the change sets that are in the artifact store."""
+    """Whether the form asks for exactly these change sets."""
     open: Vote | None
     mine: bool
     why_not: str

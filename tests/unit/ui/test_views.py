@@ -12,6 +12,7 @@ from triplane.core.approval import Policy
 from triplane.core.change import ChangeSet, ComponentChange, Risk
 from triplane.ui import approvals, changes, drift, history, overview, rollout
 from triplane.ui.approvals import Person
+from triplane.ui.changes import Asked
 from triplane.ui.database import Question, TaskRow
 from triplane.ui.inventory import CloudDag, Inventory
 from triplane.ui.models import Run
@@ -75,6 +76,10 @@ def question(vote: int = 0, **more: Any) -> Question:
 
 def _tick(title: str) -> dict[str, Any]:
     return {"value": False, "schema": {"type": "boolean", "title": title}}
+
+
+def about(*sets: ChangeSet) -> Asked:
+    return Asked({each.cloud: each.digest for each in sets}, sets)
 
 
 class TestOverview:
@@ -142,13 +147,13 @@ class TestApprovals:
         ],
     )
     def test_whose_answer_would_count(self, person: str, questions: list[Question], why: str) -> None:
-        found = approvals.approval(run(by="alice"), questions, [change_set()], Person("7", person))
+        found = approvals.approval(run(by="alice"), questions, about(change_set()), Person("7", person))
         assert found.why_not.startswith(why)
         assert found.mine == (not why)
 
     def test_the_requester_may_where_the_policy_says_so(self) -> None:
         lenient = change_set(policy=Policy(requester_may_approve=True).to_json())
-        assert approvals.approval(run(by="alice"), [question()], [lenient], Person("1", "alice")).mine
+        assert approvals.approval(run(by="alice"), [question()], about(lenient), Person("1", "alice")).mine
 
     def test_it_says_what_is_asked(self) -> None:
         from triplane.approval.review import review_digest
@@ -166,7 +171,7 @@ class TestApprovals:
             answer={"hold_aws": True, "reason": "not today"},
             params=params,
         )
-        found = approvals.approval(run(), [answered, question(1)], sets, Person("1", "bob"))
+        found = approvals.approval(run(), [answered, question(1)], about(*sets), Person("1", "bob"))
         assert found.as_stored
         assert found.reason_needed
         assert (found.choices, found.groups) == ({"hold_aws": "Hold back AWS"}, {"security": ("carol",)})
@@ -179,16 +184,20 @@ class TestApprovals:
     def test_a_gate_without_data_asks_too(self) -> None:
         params = {"digest": {"value": "d"}, "reason": {"value": ""}, "later": _tick("Also later")}
         asked = question(-1, task_id="functions.hook.deploy", params=params)
-        found = approvals.approval(run(), [asked], [], Person("1", "bob"))
+        found = approvals.approval(run(), [asked], about(), Person("1", "bob"))
         assert (found.text, found.choices, found.digest) == ("why", {"later": "Also later"}, "d")
         assert found.as_stored
         assert not found.reason_needed
 
     def test_other_change_sets_than_the_form_asks_about_are_told(self) -> None:
         params = {"digest": {"value": "sha256:" + "0" * 64}}
-        found = approvals.approval(run(), [question(params=params)], [change_set()], Person("1", "bob"))
+        found = approvals.approval(run(), [question(params=params)], about(change_set()), Person("1", "bob"))
         assert not found.as_stored
-        assert not approvals.approval(run(), [question()], [], Person("1", "bob")).as_stored
+        assert not approvals.approval(run(), [question()], about(), Person("1", "bob")).as_stored
+
+    def test_what_he_may_not_read_is_named(self) -> None:
+        both = Asked({"aws": "a", "gcp": "b"}, (change_set(),))
+        assert approvals.approval(run(), [question()], both, Person("1", "bob")).hidden == ("gcp",)
 
 
 def test_what_is_denied_comes_first_and_what_is_deployed_now_is_said() -> None:

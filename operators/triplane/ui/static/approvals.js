@@ -35,6 +35,8 @@ function card(item, drafts, changed) {
       !item.text && to("changes", { dag_id: item.run.dag_id, run_id: item.run.run_id }, "Read the whole change set")),
     item.text ? h("pre", { class: "text" }, item.text) : clouds(item),
     quorum(item, done),
+    item.hidden.length > 0 && h("p", { class: "notice" },
+      `Not shown: ${item.hidden.map((cloud) => CLOUDS[cloud] ?? cloud).join(", ")}. You may not read those DAGs, or their change sets are not in the artifact store.`),
     !item.as_stored && problem("The change sets of this run are not the ones that its form asks about: start a new run."),
     item.mine ? form(item, drafts, changed) : h("p", { class: "quiet" }, item.why_not));
 }
