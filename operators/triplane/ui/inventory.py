@@ -92,6 +92,11 @@ def is_child(run_id: str) -> bool:
     return bool(CHILD.search(run_id))
 
 
+def is_component(address: str) -> bool:
+    """``aws/stack/network`` is one; ``aws/leftovers``, what has left the spec, is none."""
+    return address.count("/") == 2
+
+
 def inventory(session: Session, readable: Collection[str]) -> Inventory:
     """The DAGs of all platforms among those that a user may read."""
     from airflow.models.dag import DagModel, DagTag
@@ -112,7 +117,8 @@ def read(data: Mapping[str, Any]) -> CloudDag:
     if match is None:
         raise ValueError(f"{dag['dag_id']} is not the DAG of one cloud")
     tasks = {task["task_id"]: task for task in (_plain(item) for item in dag["tasks"])}
-    addresses = {name: str(task["address"]) for name, task in tasks.items() if "address" in task}
+    named = {name: str(task.get("address", "")) for name, task in tasks.items()}
+    addresses = {name: address for name, address in named.items() if is_component(address)}
     planned = [address for name, address in addresses.items() if name.endswith(".plan")]
     return CloudDag(
         dag_id=dag["dag_id"],

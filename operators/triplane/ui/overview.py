@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from triplane.ui import database
 from triplane.ui.database import RunKey, TaskRow
-from triplane.ui.inventory import CloudDag, Inventory, is_child
+from triplane.ui.inventory import CloudDag, Inventory, is_child, is_component
 from triplane.ui.models import Cell, Component, ComponentState, DriftAge, Overview, Run, Scope
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def overview(session: Session, found: Inventory, archive: Archive) -> Overview:
     places = component_states(database.tasks(session, keys, tuple(STATES)), found)
     reports = {name: report for name in environments if (report := archive.drift(name))}
     drifted = {name: drift_states(report) for name, report in reports.items()}
+    checked = {scope.environment for _, scope in scopes if scope.drift_dag_id}
     cells: dict[tuple[str, str], dict[str, Cell]] = {}
     for dag, scope in scopes:
         run = last[scope.environment, scope.cloud]
@@ -63,7 +64,7 @@ def overview(session: Session, found: Inventory, archive: Archive) -> Overview:
             Component(address=address, dag_id=dag_id, cells=of) for (dag_id, address), of in cells.items()
         ),
         edges=tuple(dict.fromkeys(edge for dag in found.clouds for edge in dag.edges)),
-        drift=tuple(drift_age(report) for report in reports.values()),
+        drift=tuple(drift_age(report) for name, report in reports.items() if name in checked),
         runs=_started(recent),
         waiting=len(database.waiting(session, found.dag_ids)),
     )
@@ -111,11 +112,6 @@ def cell(deployed: Mapping[str, Any] | None, state: ComponentState | None, drift
         state=state or ("deployed" if deployed else "never"),
         drift=drift,
     )
-
-
-def is_component(address: str) -> bool:
-    """``aws/stack/network`` is one; ``aws/leftovers``, what has left the spec, is none."""
-    return address.count("/") == 2
 
 
 def drift_states(report: Mapping[str, Any]) -> dict[str, str]:

@@ -81,7 +81,7 @@ def test_who_may_read_one_cloud_sees_that_cloud_alone(client: Client) -> None:
     found = get("overview")
     assert {each["address"].split("/")[0] for each in found["components"]} == {"gcp"}
     assert {each["cloud"] for each in found["scopes"]} == {"gcp"}
-    assert (found["runs"], found["waiting"]) == ([], 0)
+    assert (found["runs"], found["waiting"], found["drift"]) == ([], 0, [])
     assert get("approvals")["approvals"] == []
     assert get("drift")["environments"] == []
     assert {each["cloud"] for each in get("history")["scopes"]} == {"gcp"}
