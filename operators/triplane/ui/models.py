@@ -262,8 +262,17 @@ class Verification(Answer):
     seals: bool
 
 
+class Place(Model):
+    """A task instance."""
+
+    dag_id: str
+    run_id: str
+    task_id: str
+    map_index: int = -1
+
+
 class Task(Model):
-    """A task of a rollout, and where it stands."""
+    """A task of a rollout, and where it stands. ``retry`` is what to clear so that it is tried again, where it failed."""
 
     dag_id: str
     run_id: str
@@ -276,6 +285,7 @@ class Task(Model):
     started: str = ""
     ended: str = ""
     address: str = ""
+    retry: Place | None = None
 
 
 class Shift(Model):

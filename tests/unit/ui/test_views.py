@@ -264,3 +264,22 @@ def test_a_task_that_only_waits_for_a_run_is_not_shown_beside_it() -> None:
     assert list(rollout.shown([waits])) == [waits]
     found = rollout.task(child, FOUND)
     assert (found.cloud, found.stage, found.address) == ("aws", "infrastructure", ADDRESSES[0])
+
+
+@pytest.mark.parametrize(
+    ("run_id", "gone", "cleared"),
+    [
+        ("r1", False, ("shop_deploy_aws", "r1", "infrastructure.network.apply")),
+        ("r1.aws.apply", False, ("shop_deploy_aws", "r1.aws.apply", "infrastructure.network.apply")),
+        ("r1.aws.apply", True, ("shop_deploy", "r1", "apply.aws")),
+        ("r1.aws.plan", True, ("shop_deploy", "r1", "plan.aws")),
+        ("r1.aws.settle", True, ("shop_deploy", "r1", "settle")),
+    ],
+)
+def test_what_is_cleared_for_a_retry(run_id: str, gone: bool, cleared: tuple[str, str, str]) -> None:
+    failed = row("infrastructure.network.apply", "failed", run_id=run_id)
+    waits = rollout.waiting_task(failed)
+    found = rollout.task(failed, FOUND, {waits} if gone and waits else ()).retry
+    assert found is not None
+    assert (found.dag_id, found.run_id, found.task_id) == cleared
+    assert rollout.task(row("record", "success"), FOUND).retry is None

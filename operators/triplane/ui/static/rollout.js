@@ -98,16 +98,18 @@ function taskList(data, cell, chosen, pick) {
       h("button", { type: "button", class: "task", "data-key": `${task.run_id} ${task.task_id} ${task.map_index}`,
         "aria-pressed": String(Boolean(same(task, chosen))), click: () => pick(task) },
         h("span", {}, task.map_index >= 0 ? `${task.task_id}[${task.map_index}]` : task.task_id), state(task.state === "none" ? "waits" : task.state)),
-      task.state === "failed" && h("button", { type: "button", click: () => again(task, result) }, "Retry")))),
+      task.retry && h("button", { type: "button", click: () => again(task, result) }, "Retry")))),
     result,
   ];
 }
 
 async function again(task, result) {
-  const text = "The task and all that follow it are cleared and run again. What was approved still holds, or it is asked about again.";
+  const place = task.retry;
+  const text = [`${place.task_id} of ${place.run_id} and all that follow it are cleared and run again.`,
+    "What was approved is applied while the approval holds; what was done already is not done twice."];
   if (!await ask({ title: `Retry ${task.task_id}?`, text, action: "Retry" })) return;
   try {
-    await retry(task);
+    await retry(place);
     say("The task was cleared.");
     location.reload();
   } catch (error) {
