@@ -219,7 +219,7 @@ def test_a_failed_task_is_retried(visit: Visits, served: LocalAirflow) -> None:
     page = window.page
     page.get_by_role("heading", name="infrastructure, Google Cloud").wait_for()
     page.get_by_role("button", name="Retry").click()
-    with page.expect_response("**/clearTaskInstances") as cleared:
+    with page.expect_response("**/clearTaskInstances", timeout=60_000) as cleared:
         page.get_by_role("dialog").get_by_role("button", name="Retry").click()
     assert cleared.value.ok
     # The parent does not wait for its run any more: it is the one to go on.
