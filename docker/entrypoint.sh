@@ -1,11 +1,7 @@
 #!/bin/sh
-# Runs a command, in the environment that leads into the sandbox where there is one. When the command has ended, also when
-# it was killed, the tools that it left behind are waited for: a container ends with its first process, and Terraform has
-# to save its state and free its lock first.
+# Runs a command. When that has ended, also when it was killed, the tools that it left behind are waited for: a container
+# ends with its first process, and Terraform has to save its state and free its lock first.
 set -u
-if [ -n "${TRIPLANE_SANDBOX_ENV:-}" ]; then
-    . "$TRIPLANE_SANDBOX_ENV"
-fi
 trap : TERM INT HUP QUIT # tini tells the command, too
 "$@"
 status=$?

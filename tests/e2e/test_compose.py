@@ -31,10 +31,9 @@ SECRET = re.compile(r"password|secret|_key|token", re.IGNORECASE)
 class Compose:
     """docker-compose on this checkout, with a port of its own and, with ``host``, on that Engine."""
 
-    def __init__(self, host: str = "", port: int = 8080, profiles: str = "clouds") -> None:
+    def __init__(self, host: str = "", port: int = 8080) -> None:
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("TRIPLANE_")},
-            "COMPOSE_PROFILES": profiles,
             "DOCKER_BUILDKIT": "0",
             "TRIPLANE_PORT": str(port),
             "TRIPLANE_BASE": BASE,
@@ -66,15 +65,14 @@ class Compose:
         return list(json.loads(self.docker("inspect", *ids.split())))
 
 
-def plain(*profiles: str) -> dict[str, Any]:
+def plain() -> dict[str, Any]:
     """The file as people get it, with the settings in ``.env``."""
     environ = {
         name: value for name, value in os.environ.items() if not name.startswith(("TRIPLANE_", "COMPOSE_"))
     }
-    chosen = {"COMPOSE_PROFILES": ",".join(profiles)} if profiles else {}
     done = subprocess.run(
         ["docker-compose", "config"],
-        env={**environ, **chosen},
+        env=environ,
         cwd=ROOT,
         capture_output=True,
         text=True,

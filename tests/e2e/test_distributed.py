@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +19,6 @@ from triplane.sandbox.distributed import DistributedAirflow
 from triplane.sandbox.runtime import Sandbox
 from triplane.terraform.attempt import APPLIED, APPLYING, FAILED
 
-BUCKET = "distributed-artifacts"
 ENVIRONMENT = "spread"
 APPLY = "infrastructure.main.apply"
 LIMIT = 420.0
@@ -118,9 +118,9 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
 def distributed(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Distributed]:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
 
-    home = tmp_path_factory.mktemp("distributed")
+    home, bucket = tmp_path_factory.mktemp("distributed"), f"artifacts-{uuid.uuid4().hex[:8]}"
     with environment(sandbox.environ()):
-        S3Hook("aws_default").create_bucket(BUCKET, region_name="eu-west-1")
+        S3Hook("aws_default").create_bucket(bucket, region_name="eu-west-1")
     platform = SmallPlatform(home / "repository" / "platform", {ENVIRONMENT: {}})
     (platform.folder / "dags").mkdir()
     for name, text in DAGS.items():
@@ -129,7 +129,7 @@ def distributed(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> I
     airflow = DistributedAirflow(
         home / "airflow",
         repository=platform.folder,
-        store=f"s3://aws_default@{BUCKET}/triplane",
+        store=f"s3://aws_default@{bucket}/triplane",
         environ={**sandbox.environ(), "AIRFLOW__TRIPLANE__PLATFORM": "../platform.yaml"},
         port=sandbox.port("airflow"),
     )

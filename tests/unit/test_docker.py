@@ -136,18 +136,6 @@ def test_secrets_are_made_once_for_their_readers_alone(tmp_path: Path) -> None:
         assert mode == (0o444 if path.parent.name in ("postgres", "redis") else mode & 0o600), path
 
 
-def test_the_environment_of_a_sandbox_is_read(tmp_path: Path) -> None:
-    (tmp_path / "env").write_text("export COLOUR='deep blue'\n")
-    done = subprocess.run(
-        [*CONTAINER, DOCKER / "entrypoint.sh", "sh", "-c", "echo $COLOUR"],
-        env={"PATH": os.environ["PATH"], "TRIPLANE_SANDBOX_ENV": str(tmp_path / "env")},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    assert done.stdout == "deep blue\n"
-
-
 def test_a_container_outlives_its_command_as_long_as_a_tool_saves_its_state(tmp_path: Path) -> None:
     guardian = tmp_path / "triplane" / "core" / "guardian.py"
     guardian.parent.mkdir(parents=True)
