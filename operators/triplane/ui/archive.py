@@ -61,8 +61,12 @@ class Archive:
         return list((self._try(lambda _: kept.state(environment)) or {}).get("history", ()))
 
     def change_set(self, digest: str) -> ChangeSet | None:
-        """The change set of this digest."""
-        return self._try(lambda _: settings.get_change_set(digest))
+        """The change set of this digest; XComs can name anything, so what is none is told."""
+        try:
+            return self._try(lambda _: settings.get_change_set(digest))
+        except (LookupError, TypeError, AttributeError):
+            self.tell(f"artifact {digest} is not a change set; start a new run")
+            return None
 
     def entries(self, scope: str) -> list[Entry]:
         """All entries of a ledger; none where it was tampered with, which is a problem."""

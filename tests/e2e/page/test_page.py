@@ -106,7 +106,7 @@ def test_five_hundred_resources_are_readable(visit: Visits) -> None:
     window.see(f"changes?dag_id=deploy&run_id={ASKING}")
     network = window.page.get_by_role("region", name="AWS").locator("details", has_text="aws/stack/network")
     assert "125 to replace" in network.inner_text()
-    network.locator("summary").click()
+    network.locator("summary").first.click()
     assert network.locator("li").count() == 60
     assert HOSTILE in network.locator("li").first.inner_text()
     network.get_by_role("button", name="Show all 1001 lines").click()

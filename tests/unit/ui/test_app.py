@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from airflow.utils.session import create_session
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
-from tests.page.world import ASKING, DONE, FAILING
+from tests.page.world import ASKING, DONE, FAILING, World
 
+from triplane import settings
 from triplane.ui.app import VIEWS, application
 
 Client = Callable[[str], TestClient]
@@ -127,3 +131,17 @@ def test_without_the_key_it_says_what_is_missing(client: Client, monkeypatch: py
         (problem,) = client("bob").get(f"{API}/{path}").json()["problems"]
         assert "AIRFLOW__TRIPLANE__ARTIFACT_KEY" in problem
     assert len(client("bob").get(f"{API}/overview").json()["components"]) == 12
+
+
+def test_a_forged_xcom_shows_nothing_that_is_no_change_set(world: World, client: Client) -> None:
+    """XComs can be edited: a digest of something else in the artifact store opens nothing."""
+    secret = settings.artifact_store().put(json.dumps({"password": "hunter2"}).encode())
+    with create_session() as session:
+        world.session = session
+        world.run("deploy", "manual__forged", "staging", "failed", datetime.now(UTC))
+        world.tasks("deploy", "manual__forged", {"change_sets": "success"}, None, limit=0)
+        world.xcom("deploy", "manual__forged", "change_sets", "change_sets", {"aws": secret})
+    found = client("bob").get(f"{API}/changes?dag_id=deploy&run_id=manual__forged")
+    assert "hunter2" not in found.text
+    assert found.json()["clouds"] == []
+    assert "is not a change set" in found.json()["problems"][0]

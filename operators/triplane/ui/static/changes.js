@@ -80,6 +80,7 @@ function component(change, filter) {
     h("summary", {}, h("strong", {}, change.address), " ", state(change.action), " ", state(change.risk, "risk"), " ",
       h("span", {}, change.summary), counts(lines)),
     change.now && h("p", { class: "quiet" }, "Deployed now: ", h("code", { class: "long" }, change.now)),
+    Object.keys(change.binds).length > 0 && h("details", {}, h("summary", {}, "What an approval of it is bound to"), facts(Object.entries(change.binds).map(([name, value]) => [name, h("code", { class: "long" }, String(value))]))),
     change.denied.map((text) => h("p", { class: "alarm" }, `Denied by policy: ${text}`)),
     list, more);
 }
