@@ -44,7 +44,7 @@ RUN apt-get update \
     # Volumes that are mounted here begin with these owners.
     && install -d -o airflow -g 0 -m 0770 \
         /opt/airflow/dags /opt/airflow/plugins /opt/airflow/logs /var/lib/triplane /srv/platform \
-        /run/secrets/airflow /run/secrets/shared /run/secrets/worker /run/secrets/users \
+        /run/secrets/airflow /run/secrets/shared /run/secrets/artifacts /run/secrets/worker /run/secrets/users \
     && install -d -o airflow -g 0 -m 0755 /run/secrets/postgres /run/secrets/redis
 COPY --from=build /opt/triplane /opt/triplane
 COPY --from=build /tools/bin /usr/local/bin

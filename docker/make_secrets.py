@@ -2,8 +2,8 @@
 
     make_secrets.py FOLDER NAME:ROLE,NAME:ROLE
 
-``FOLDER`` holds ``airflow`` (for the parts that reach the database), ``shared`` (for those and the workers), ``worker``,
-``users`` (for the API server), ``postgres`` and ``redis``.
+``FOLDER`` holds ``airflow`` (for the parts that reach the database), ``shared`` (for those and the workers), ``artifacts`` (for
+who reads the artifact store), ``worker``, ``users`` (for the API server), ``postgres`` and ``redis``.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def main(folder: Path, users: list[str]) -> None:
     keep(folder / "shared" / "api_secret_key", token())
     keep(folder / "shared" / "broker_url", f"redis://:{redis}@redis:6379/0")
     keep(folder / "shared" / "result_backend", f"redis://:{redis}@redis:6379/1")
-    keep(folder / "worker" / "artifact_key", Fernet.generate_key().decode())
+    keep(folder / "artifacts" / "artifact_key", Fernet.generate_key().decode())
     keep(folder / "worker" / "signing_key", token())
     file = folder / "users" / "passwords.json"
     known = json.loads(file.read_text()) if file.exists() else {}

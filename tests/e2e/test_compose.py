@@ -103,6 +103,8 @@ def test_only_those_who_run_tasks_hold_the_keys_and_only_the_others_the_database
         for name, service in services.items()
         if name != "secrets"
     }
+    readers = {name for name, volumes in mounted.items() if "secrets-artifacts" in volumes}
+    assert readers == {"worker", "triggerer", "api-server"}
     assert {name for name, volumes in mounted.items() if "secrets-worker" in volumes} == {
         "worker",
         "triggerer",

@@ -113,7 +113,7 @@ def test_bad_arguments(
 
 
 def test_secrets_are_made_once_for_their_readers_alone(tmp_path: Path) -> None:
-    folders = ("airflow", "shared", "worker", "users", "postgres", "redis")
+    folders = ("airflow", "shared", "artifacts", "worker", "users", "postgres", "redis")
     for name in folders:
         (tmp_path / name).mkdir()
 
