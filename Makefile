@@ -47,6 +47,10 @@ fix: python ## mend what the linter can mend
 	@$(RUN)/ruff check --fix .
 	@$(RUN)/ruff format .
 
+.PHONY: docs
+docs: python ## write docs/reference anew, from the code
+	@$(RUN)/python -m scripts.reference
+
 .PHONY: bench
 bench: setup ## ratios within one run: `bench NAME RATIO LIMIT`
 	@$(RUN)/python scripts/bench.py

@@ -32,6 +32,8 @@ class AnsweredTrigger(BaseTrigger):
     Its event is ``{"open": n}``: 0 as soon as everybody has answered or somebody's answer ended the matter, else how
     many are open at that moment. A look that fails is logged, and done again.
 
+    :param dag_id: the DAG
+    :param run_id: its run
     :param task_id: the approval tasks
     :param until: Unix time
     :param interval: seconds before each look; an event at once could overtake the end of the task that waits for it

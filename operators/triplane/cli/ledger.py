@@ -38,16 +38,16 @@ def add_parsers(commands: Any) -> None:
     heads.set_defaults(run=_heads)
 
     show = actions.add_parser("show", help="print the entries of one ledger, one line each")
-    show.add_argument("scope", metavar="SCOPE")
+    show.add_argument("scope", metavar="SCOPE", help="such as staging/aws")
     show.add_argument("--json", action="store_true", help="whole entries, one JSON object a line")
     show.set_defaults(run=_show)
 
     reseal = actions.add_parser("reseal", help="vouch for what is there, after a signing key was revoked")
-    reseal.add_argument("scope", metavar="SCOPE")
+    reseal.add_argument("scope", metavar="SCOPE", help="such as staging/aws")
     reseal.set_defaults(run=_reseal)
 
     evidence = commands.add_parser("evidence", help="write all that proves how a run came about into one ZIP")
-    evidence.add_argument("run_id", metavar="RUN")
+    evidence.add_argument("run_id", metavar="RUN", help="the id of a run")
     evidence.add_argument("--output", type=Path, metavar="FILE", help="default: evidence-RUN.zip")
     evidence.set_defaults(run=_evidence)
 

@@ -16,7 +16,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code: 0 fine, 1 what was asked about is wrong, 2 wrong usage;
     the commands that talk to Airflow have more (:class:`triplane.cli.exits.Exit`)."""
     words = list(sys.argv[1:] if argv is None else argv)
-    arguments = _parser(words).parse_args(words)
+    arguments = parser(words).parse_args(words)
     try:
         result: int = arguments.run(arguments) or 0
     except TriplaneError as error:
@@ -25,12 +25,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     return result
 
 
-def _parser(words: Sequence[str]) -> argparse.ArgumentParser:
+def parser(words: Sequence[str]) -> argparse.ArgumentParser:
+    """What understands ``words``; the options of the sandbox are only there if they are about it."""
     parser = argparse.ArgumentParser(prog="triplane", description="Deploy one platform to three clouds.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     validate = commands.add_parser("validate", help="check a platform.yaml and print every problem")
-    validate.add_argument("file", type=Path, metavar="FILE")
+    validate.add_argument("file", type=Path, metavar="FILE", help="the spec")
     validate.set_defaults(run=_validate)
 
     schema = commands.add_parser("schema", help="print the JSON Schema of platform.yaml")

@@ -25,6 +25,7 @@ class RolloutTrigger(BaseTrigger):
     :param kept: what the task needs when it goes on; comes back as it is
     :param until: when it is given up, in seconds since 1970
     :param poll: seconds between two looks
+    :param kubectl_bin: the program
     """
 
     def __init__(

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
 class _Described(BaseOperator):
     """A pipeline of a platform.
 
-    :param address: ``<cloud>/pipeline/<name>``; ``scope`` is ``<environment>/<cloud>`` (templated)
-    :param system: which system, with ``options`` as :class:`triplane.pipelines.operators.PipelineOperator` takes them;
-        they and ``inputs`` may hold references to outputs of stacks (templated)
+    :param address: ``<cloud>/pipeline/<name>`` (templated)
+    :param scope: ``<environment>/<cloud>`` (templated)
+    :param system: which system, as :class:`triplane.pipelines.operators.PipelineOperator` takes it
+    :param options: which pipeline; may hold references to outputs of stacks (templated)
+    :param inputs: what it is given; may hold such references too (templated)
     :param at_commit: whether the pipeline's source is taken at the commit that is deployed
     :param revision_input: the input that the commit goes to instead
     """

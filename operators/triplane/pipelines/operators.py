@@ -33,7 +33,8 @@ class PipelineTask(Applying):
     :param deferrable: false waits in the worker
     :param retry_failed: whether a retry of the task runs the pipeline once more if it has failed; otherwise the task fails
         at once, and somebody who clears it runs it again
-    :param address: the component, for runs with an approved change set; ``scope`` is ``<environment>/<cloud>``
+    :param address: the component, for runs with an approved change set
+    :param scope: ``<environment>/<cloud>``
     """
 
     template_fields: Sequence[str] = ("options", "address", *Applying.approval_fields)

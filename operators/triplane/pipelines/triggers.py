@@ -28,7 +28,8 @@ class PipelineTrigger(BaseTrigger):
     Its event is ``{"run", "standing"}`` or ``{"run", "error"}``, where the system could not be asked for ten minutes or
     refuses. When a person ends the task, the run is cancelled; a triggerer that stops leaves it to the next one.
 
-    :param system: see :func:`triplane.pipelines.systems.connect`, as ``options``
+    :param system: see :func:`triplane.pipelines.systems.connect`
+    :param options: which pipeline, as there
     :param run: id of the run
     :param deadline: Unix time after which it is cancelled
     :param interval: seconds between two looks

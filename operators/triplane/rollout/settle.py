@@ -46,6 +46,7 @@ class SettleOperator(BaseOperator):
     :param release: ``{"policy": ..., "quorum": n}`` (templated)
     :param change_sets: cloud -> digest of the change set that was approved (templated)
     :param wait_limit: seconds to wait for runs that go on, and for each rollback (templated)
+    :param poll_interval: seconds between two looks
     :param skip: true where nothing was to be deployed (templated)
     """
 

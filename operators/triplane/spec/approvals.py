@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo
 
 from pydantic import BeforeValidator, Field, model_validator
+from pydantic import WithJsonSchema as JsonSchema
 
 from triplane.spec.values import Duration, Name, Value
 
@@ -45,6 +46,11 @@ def _time(value: Any) -> Any:
     return time.fromisoformat(value)
 
 
+def _every_day() -> tuple[int, ...]:
+    return tuple(range(7))
+
+
+DAYS_SCHEMA = JsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]})
 Zone = Annotated[str, BeforeValidator(_zone)]
 TimeOfDay = Annotated[time, BeforeValidator(_time)]
 
@@ -52,19 +58,29 @@ TimeOfDay = Annotated[time, BeforeValidator(_time)]
 class DeploymentWindow(Value):
     """A time of the week at which the environment may be changed."""
 
-    days: Annotated[tuple[int, ...], BeforeValidator(_days), Field(min_length=1)] = tuple(range(7))
+    days: Annotated[
+        tuple[int, ...], BeforeValidator(_days), Field(min_length=1, default_factory=_every_day), DAYS_SCHEMA
+    ]
+    """Days of the week: ``mon-thu``, ``[sat, sun]``; every day where it is left out."""
     start: Annotated[TimeOfDay, Field(alias="from")]
+    """Time of the day, in quotes: ``"09:00"``."""
     end: Annotated[TimeOfDay, Field(alias="to")]
+    """Time of the day; of the next one where it is not later than ``from``."""
     timezone: Zone = "UTC"
+    """A name of IANA."""
 
 
 class DeploymentFreeze(Value):
     """Days, both included, on which the environment is not changed."""
 
     first: Annotated[date, Field(strict=False, alias="from")]
+    """The first day: ``2026-12-20``."""
     last: Annotated[date, Field(strict=False, alias="to")]
+    """The last day."""
     reason: Annotated[str, Field(min_length=1)]
+    """Why; whoever has to wait reads it."""
     timezone: Zone = "UTC"
+    """A name of IANA."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:

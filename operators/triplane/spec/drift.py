@@ -45,6 +45,7 @@ class DriftPolicy(Value):
     alarm_after: Annotated[int, Field(ge=1, le=100)] = 1
     """Checks in a row that must see a drift before it is an alarm."""
     on_drift: Annotated[tuple[Literal["notify", "deploy"], ...], Field(strict=False)] = ("notify",)
+    """What an alarm does; nothing where it is empty."""
 
     def plain(self) -> dict[str, Any]:
         """What an operator gets."""

@@ -54,6 +54,7 @@ class Smoke(Value):
     status: Annotated[int, Field(ge=100, le=599)] = 200
     contains: str = ""
     timeout: Duration = timedelta(seconds=30)
+    """How long the answer may take."""
 
     def plain(self) -> dict[str, Any]:
         """What an operator gets."""

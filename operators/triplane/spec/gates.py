@@ -45,19 +45,28 @@ class Http(Source):
     states = "url"
 
     url: Url
+    """What is asked."""
     status: Annotated[int, Field(ge=100, le=599)] = 200
+    """What it must answer."""
     contains: str = ""
+    """A text that the answer must hold."""
     timeout: Duration = timedelta(seconds=10)
+    """How long it may take."""
 
 
 class Prometheus(Source):
     """A Prometheus, or with ``cloud`` that cloud's managed one."""
 
     query: Annotated[str, Field(min_length=1)]
+    """PromQL."""
     url: Url | None = None
+    """Where it is."""
     connection: AirflowName | None = None
+    """Airflow connection of type HTTP, or that of ``cloud``."""
     cloud: Literal["aws", "gcp", "azure"] | None = None
+    """Whose managed Prometheus it is."""
     region: str | None = None
+    """Of ``cloud: aws``."""
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:
@@ -72,9 +81,13 @@ class Metric(Value):
     """One metric of CloudWatch."""
 
     namespace: str
+    """Such as ``AWS/Lambda``."""
     metric: str
+    """Its name."""
     dimensions: dict[str, str] = {}
+    """Which of its series."""
     stat: str = "Sum"
+    """Statistic: ``Sum``, ``Average``, ``p99``."""
 
 
 class CloudWatch(Source):
@@ -83,12 +96,19 @@ class CloudWatch(Source):
     states = "alarms"
 
     metrics: dict[MetricId, Metric] = {}
+    """Id -> metric."""
     expression: str | None = None
+    """Metric math over the ids; needed by several metrics."""
     period: Duration = MINUTE
+    """What one value sums up."""
     window: Duration = WINDOW
+    """How far back a value may lie."""
     alarms: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Names of alarms: good while all are ``OK``."""
     connection: AirflowName | None = None
+    """That of the cloud where it is left out."""
     region: str | None = None
+    """That of the cloud where it is left out."""
 
     @model_validator(mode="after")
     def _one_result(self) -> Self:
@@ -105,15 +125,25 @@ class CloudMonitoring(Source):
     states = "policies"
 
     filter: str | None = None
+    """Which time series, as in ``timeSeries.list``."""
     aligner: str = "ALIGN_MEAN"
+    """How values of one series are put together."""
     reducer: str | None = None
+    """How several series are."""
     group_by: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Labels by which series are reduced."""
     alignment: Duration = MINUTE
+    """What one value sums up."""
     window: Duration = WINDOW
+    """How far back a value may lie."""
     promql: str | None = None
+    """A query in place of ``filter``."""
     policies: Annotated[tuple[str, ...], Field(strict=False)] = ()
+    """Alerting policies: good while none has an open alert."""
     project: str | None = None
+    """That of the cloud where it is left out."""
     connection: AirflowName | None = None
+    """That of the cloud where it is left out."""
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:
@@ -128,14 +158,23 @@ class AzureMonitor(Source):
     states = "rules"
 
     resource: ResourceId | None = None
+    """Resource id of what is measured."""
     metric: str | None = None
+    """Its name."""
     aggregation: Literal["Average", "Total", "Maximum", "Minimum", "Count"] = "Average"
+    """How values are put together."""
     namespace: str | None = None
+    """The metric's, where the resource has several."""
     filter: str | None = None
+    """As in the metrics API."""
     interval: Duration = MINUTE
+    """What one value sums up."""
     window: Duration = WINDOW
+    """How far back a value may lie."""
     rules: Annotated[tuple[ResourceId, ...], Field(strict=False)] = ()
+    """Resource ids of metric alert rules: good while none fires."""
     connection: AirflowName | None = None
+    """That of the cloud where it is left out."""
 
     @model_validator(mode="after")
     def _one_question(self) -> Self:

@@ -20,20 +20,28 @@ class Machine(Value):
     """One machine and how to get there."""
 
     address: str
+    """Host name or IP address."""
     port: Annotated[int, Field(ge=1, le=65535)] | Reference | None = None
+    """Of its SSH server."""
     user: str | None = None
+    """Who logs in; else that of the machines."""
     host_key: str | None = None
     """Its public key: ``ssh-ed25519 AAAA…``."""
     variables: dict[VariableName, Any] = {}
+    """Of this machine alone."""
 
 
 class MachineGate(Value):
     """What must answer between two batches. In ``url``, ``{address}`` and ``{host}`` stand for each machine."""
 
     url: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+    """What is asked."""
     status: Annotated[int, Field(ge=100, le=599)] = 200
+    """What it must answer."""
     contains: str = ""
+    """A text that the answer must hold."""
     within: Duration = timedelta(minutes=1)
+    """How long it may take until it does."""
 
     def plain(self) -> dict[str, Any]:
         """What an operator gets."""

@@ -24,9 +24,13 @@ class Autoscale(Value):
     """A HorizontalPodAutoscaler. ``cpu`` and ``memory`` are percent of what pods request."""
 
     min: Count = 1
+    """Fewest pods."""
     max: Count
+    """Most pods."""
     cpu: Annotated[int, Field(ge=1)] | None = None
+    """Goal, percent of what pods request."""
     memory: Annotated[int, Field(ge=1)] | None = None
+    """Goal, percent of what pods request."""
 
     @model_validator(mode="after")
     def _some(self) -> Self:
@@ -39,8 +43,11 @@ class WorkloadSettings(Value):
     """How many pods a workload has, and how they are replaced."""
 
     replicas: Count | None = None
+    """Of a workload that does not scale by itself."""
     max_surge: Limit | None = None
+    """How many more pods there may be meanwhile, or percent."""
     max_unavailable: Limit | None = None
+    """How many fewer, or percent."""
     autoscale: Autoscale | None = None
 
     @model_validator(mode="after")
@@ -54,6 +61,7 @@ class ExternalSecret(Value):
     """A secret that the External Secrets operator fetches from a ClusterSecretStore."""
 
     store: str
+    """Name of the ClusterSecretStore."""
     keys: Annotated[dict[DataKey, str], Field(min_length=1)]
     """Key in the Secret -> ``path`` or ``path#property`` in the store."""
 

@@ -14,7 +14,9 @@ class Pushgateway(Value):
     """A Pushgateway of Prometheus."""
 
     url: Url | None = None
+    """Where it is; or ``connection``."""
     connection: AirflowName | None = None
+    """Airflow connection of type HTTP."""
 
     @model_validator(mode="after")
     def _reachable(self) -> Self:

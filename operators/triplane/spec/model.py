@@ -157,7 +157,9 @@ class CodeBuild(Value):
     """Where AWS CodeBuild builds images: a project of the account, and a bucket that its role may read."""
 
     project: str
+    """Its name."""
     bucket: str
+    """For contexts of images."""
 
 
 class CloudBuild(Value):
@@ -173,21 +175,27 @@ class S3State(Value):
     """Terraform state in S3, locked in DynamoDB, or by a lock file where no table is named."""
 
     bucket: str
+    """Where the states lie."""
     lock_table: str | None = None
+    """DynamoDB table for locks."""
 
 
 class GcsState(Value):
     """Terraform state in Google Cloud Storage."""
 
     bucket: str
+    """Where the states lie."""
 
 
 class BlobState(Value):
     """Terraform state in Azure Blob Storage."""
 
     resource_group: str
+    """Of the storage account."""
     storage_account: str
+    """Where the container is."""
     container: str
+    """Where the states lie."""
 
 
 class Cloud(Value):

@@ -39,51 +39,67 @@ class Slack(Value):
     """A channel through an app, or an incoming webhook, which has its own channel."""
 
     connection: AirflowName = "slack_default"
+    """Of type Slack API with ``channel``, else an incoming webhook."""
     channel: str | None = None
+    """Where an app writes to."""
 
 
 class Teams(Value):
     """A webhook of Microsoft Teams."""
 
     connection: AirflowName
+    """Of type HTTP; its host is the webhook's URL."""
 
 
 class Email(Value):
     """E-mail."""
 
     to: Annotated[tuple[Address, ...], Field(min_length=1, strict=False)]
+    """Addresses."""
     sender: Address | None = None
+    """Needed unless the connection names one."""
     connection: AirflowName = "smtp_default"
+    """Of type SMTP."""
 
 
 class Webhook(Value):
     """Any endpoint that takes JSON."""
 
     connection: AirflowName
+    """Of type HTTP; its host is the URL."""
 
 
 class Sns(Value):
     """A topic of Amazon SNS."""
 
     topic: TopicArn
+    """ARN of a standard topic."""
     connection: AirflowName = "aws_default"
+    """Of type AWS."""
 
 
 class PubSub(Value):
     """A topic of Google Cloud Pub/Sub."""
 
     topic: GoogleTopic
+    """Its name."""
     project: str | None = None
+    """The connection's where it is left out."""
     connection: AirflowName = "google_cloud_default"
+    """Of type Google Cloud."""
 
 
 class EventGrid(Value):
     """A custom topic of Azure Event Grid."""
 
     topic: TopicUrl
+    """The topic's endpoint."""
     event_schema: Annotated[Literal["cloud_events", "event_grid"], Field(alias="schema")] = "cloud_events"
+    """As the topic has it."""
     key: AirflowName | None = None
+    """Connection whose password is the topic's key."""
     connection: AirflowName = "azure_default"
+    """Of type Azure, whose identity may send; where there is no ``key``."""
 
 
 class Notification(Value):

@@ -54,6 +54,7 @@ class CodeBuildProject(Pipeline):
 
     kind: Literal["codebuild"]
     project: str
+    """Its name."""
 
 
 class CodePipelinePipeline(Pipeline):
@@ -61,6 +62,7 @@ class CodePipelinePipeline(Pipeline):
 
     kind: Literal["codepipeline"]
     pipeline: str
+    """Its name."""
     source: str | None = None
     """The action that the revision is for, where there are several sources."""
 
@@ -70,6 +72,7 @@ class DeliveryPipeline(Pipeline):
 
     kind: Literal["cloud_deploy"]
     pipeline: str
+    """Its name."""
     source: str
     """The archive with the Skaffold configuration: ``gs://…``."""
     config: str | None = None
@@ -83,8 +86,11 @@ class AzurePipeline(Pipeline):
 
     kind: Literal["azure_pipelines"]
     organization: str
+    """Name of the organization."""
     project: str
+    """Name of the project."""
     pipeline: str
+    """Name or number."""
     ref: str | None = None
     """Branch or tag."""
     token_parameter: str | None = None
@@ -100,12 +106,17 @@ class GitHubWorkflow(Pipeline):
 
     kind: Literal["github_actions"]
     repository: str
+    """``owner/name``."""
     workflow: str
+    """Name of its file."""
     ref: str
+    """Branch or tag."""
     token_input: str | None = None
     """The input that takes our token."""
     connection: AirflowName = "github_default"
+    """Connection with the token."""
     url: str | None = None
+    """The API, for a server of your own."""
 
 
 class GitLabPipeline(Pipeline):
@@ -113,9 +124,13 @@ class GitLabPipeline(Pipeline):
 
     kind: Literal["gitlab"]
     project: str
+    """Path or number."""
     ref: str
+    """Branch or tag."""
     connection: AirflowName = "gitlab_default"
+    """Connection with the token."""
     url: str | None = None
+    """The API, for a server of your own."""
 
 
 _Anywhere = GitHubWorkflow | GitLabPipeline

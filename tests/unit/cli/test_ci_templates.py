@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.validators import validator_for
 from tests.ci_templates import CI, COMMANDS, load, steps
 
-from triplane.cli.main import _parser
+from triplane.cli.main import parser
 
 SCHEMAS = {
     "github/.github/workflows/triplane.yml": "github-workflows",
@@ -104,7 +104,7 @@ def test_every_command_in_them_is_one_that_the_parser_knows() -> None:
         (step.system, command) for step in steps("0" * 40) for command in _commands(step.script, step.environ)
     ]
     for _, words in found:
-        _parser(words).parse_args(words)
+        parser(words).parse_args(words)
     systems = {system for system, _ in found}
     assert systems == {"github", "gitlab", "azure", "aws", "google"}
     for system in systems - {"aws"}:

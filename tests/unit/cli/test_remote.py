@@ -21,7 +21,7 @@ from triplane.cli import commands, start
 from triplane.cli.api import Api, Login
 from triplane.cli.exits import DeniedError, UnreachableError
 from triplane.cli.follow import follow
-from triplane.cli.main import _parser, main
+from triplane.cli.main import main, parser
 from triplane.cli.observe import observe
 from triplane.cli.remote import ACTIONS
 from triplane.cli.text import clean
@@ -184,7 +184,7 @@ def test_the_pull_request_is_the_one_that_ci_builds(environ: dict[str, str], num
 def test_what_a_command_says_reaches_the_run(
     words: list[str], environ: dict[str, str], conf: dict[str, Any]
 ) -> None:
-    arguments = _parser(words).parse_args([*words, "--environment", "staging", "--revision", COMMIT])
+    arguments = parser(words).parse_args([*words, "--environment", "staging", "--revision", COMMIT])
     found = commands._request(commands.Session(arguments, environ)).conf
     assert {name: found[name] for name in ("to", "pull_request") if name in found} == conf
 

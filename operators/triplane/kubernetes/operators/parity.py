@@ -28,6 +28,7 @@ class ImageParityOperator(BaseOperator):
     :param clusters: name -> how to reach it: ``cloud``, ``conn_id``, ``cluster``, ``region``, ``project``,
         ``resource_group`` as in :class:`HelmOperator`, the ``scope`` of its references, and its ``namespace`` if
         that is another
+    :param kubectl_bin: the program
     :param skip: true skips this task (templated)
     """
 
