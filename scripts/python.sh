@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Makes .venv from uv.lock. Needs Python 3.11-3.13; brings uv along if there is none.
+# Makes .venv from uv.lock. Needs Python 3.11.4-3.13; brings uv along if there is none.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,11 +16,11 @@ python=${PYTHON:-}
 for candidate in python3.12 python3.13 python3.11 python3; do
     [ -n "$python" ] && break
     if command -v "$candidate" >/dev/null &&
-        "$candidate" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' 2>/dev/null; then
+        "$candidate" -c 'import sys; sys.exit(not (3, 11, 4) <= sys.version_info[:3] < (3, 14))' 2>/dev/null; then
         python=$candidate
     fi
 done
-[ -n "$python" ] || fail "Python 3.11, 3.12 or 3.13 is needed: install python3 and python3-venv"
+[ -n "$python" ] || fail "Python 3.11 (3.11.4 or newer), 3.12 or 3.13 is needed: install python3 and python3-venv"
 
 uv=$(command -v uv || true)
 if [ -z "$uv" ] || ! "$uv" --version >/dev/null 2>&1; then

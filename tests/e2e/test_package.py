@@ -66,7 +66,7 @@ def test_the_changelog_has_this_version() -> None:
 def test_every_interpreter_that_is_promised_is_named() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     named = {name.rpartition(" ")[2] for name in project["classifiers"] if "Python :: 3." in name}
-    assert project["requires-python"] == ">=3.11,<3.14"
+    assert project["requires-python"] == ">=3.11.4,<3.14"
     assert named == {"3.11", "3.12", "3.13"}
 
 
