@@ -35,8 +35,11 @@ RUN tools "${TOOLS}" /tools/bin
 FROM ${BASE} AS airflow
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        buildah ca-certificates crun curl fuse-overlayfs git openssh-client python3 skopeo tini uidmap \
+        buildah ca-certificates crun curl fuse-overlayfs git libcap2-bin openssh-client python3 skopeo tini uidmap \
     && rm -rf /var/lib/apt/lists/* \
+    # With these alone, instead of root's rights, buildah can make user namespaces where a container has nothing else.
+    && chmod u-s /usr/bin/newuidmap /usr/bin/newgidmap \
+    && setcap cap_setuid=ep /usr/bin/newuidmap && setcap cap_setgid=ep /usr/bin/newgidmap \
     # The platform's repository is mounted, and belongs to whoever checked it out.
     && git config --system --add safe.directory '*' \
     && useradd --uid 50000 --gid 0 --create-home --home-dir /opt/airflow --shell /bin/bash airflow \
