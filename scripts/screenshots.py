@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote, urlencode
 
 from playwright.sync_api import Page, sync_playwright
 
@@ -44,8 +45,8 @@ def main() -> None:
     views = {
         "overview": "overview",
         "approvals": "approvals",
-        "changes": f"changes?dag_id=deploy&run_id={asked}",
-        "rollout": f"rollout?dag_id=deploy&run_id={done}",
+        "changes": f"changes?{_of(asked)}",
+        "rollout": f"rollout?{_of(done)}",
         "drift": f"drift?environment={ENVIRONMENT}",
         "history": f"history?environment={ENVIRONMENT}&cloud=aws",
     }
@@ -65,13 +66,17 @@ def main() -> None:
             )
             _take(
                 page,
-                f"{arguments.server}/dags/deploy/runs/{done}",
+                f"{arguments.server}/dags/deploy/runs/{quote(done)}",
                 arguments.out / "run-dark.png",
                 frame=False,
             )
     finally:
         for question in questions:
             bob.answer(question, "Reject")
+
+
+def _of(run_id: str) -> str:
+    return urlencode({"dag_id": "deploy", "run_id": run_id})
 
 
 @contextmanager

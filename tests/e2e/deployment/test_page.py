@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from typing import Any
+from urllib.parse import urlencode
 
 from tests.e2e.deployment.conftest import Installation
 from tests.page.browser import Visit, chromium
@@ -13,7 +14,7 @@ VIEWS = ("overview", "approvals", "changes?{run}", "rollout?{run}", "drift", "hi
 
 
 def test_every_view_shows_what_was_deployed(installation: Installation, deployed: str) -> None:
-    run = f"dag_id=deploy&run_id={deployed}"
+    run = urlencode({"dag_id": "deploy", "run_id": deployed})
     with chromium() as browser:
         window = Visit(installation.airflow, browser, "bob")
         for view in VIEWS:
@@ -38,6 +39,6 @@ def test_every_view_shows_what_was_deployed(installation: Installation, deployed
         assert any(each["kind"] == "authorized" and each["approved_by"] == ["bob"] for each in entries)
         tasks = get(f"rollout?{run}").json()["tasks"]
         assert {"aws", "gcp", "azure", "all"} == {task["cloud"] for task in tasks}
-        bundle = get(f"evidence?run_id={deployed}").body()
+        bundle = get(f"evidence?{urlencode({'run_id': deployed})}").body()
         assert "evidence.md" in zipfile.ZipFile(io.BytesIO(bundle)).namelist()
         window.leave()
