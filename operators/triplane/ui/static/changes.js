@@ -29,7 +29,7 @@ export async function show(main, parameters) {
 function controls(filter, draw) {
   return h("form", { class: "filters", role: "search", submit: (event) => event.preventDefault() },
     search("Component, resource or field", "", (text) => { filter.text = text; draw(); }),
-    choice("Action", [["", "All changes"], ...["create", "update", "replace", "destroy", "none"].map((name) => [name, name])], "",
+    choice("Action", [["", "All changes"], ...["create", "update", "replace", "destroy", "deferred", "none"].map((name) => [name, name])], "",
       (action) => { filter.action = action; draw(); }));
 }
 
