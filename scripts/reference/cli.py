@@ -14,7 +14,7 @@ from triplane.cli.exits import Exit
 from triplane.cli.main import parser
 
 INTRO = (
-    "Every command of `triplane` and its options, as `triplane COMMAND --help` prints them. [CI](../guides/ci.md) tells how "
+    "Every command of `triplane` and its options, as `--help` of each prints them. [CI](../guides/ci.md) tells how "
     "runs are asked for and followed, and which environment variables stand for options."
 )
 HOME = "/home/you"
