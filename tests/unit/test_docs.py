@@ -1,26 +1,22 @@
-"""The documentation holds: its specs are valid, its links lead somewhere, its commands exist."""
+"""The documentation holds: its links lead somewhere, it names everything. Its code is in ``test_snippets``."""
 
 from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
 
 from triplane.sandbox.terraform import VERSIONS
 from triplane.spec import gates, markers, model
-from triplane.spec.load import load, problems_of
+from triplane.spec.load import problems_of
 
 ROOT = Path(__file__).parents[2]
 GUIDES = ROOT / "docs" / "guides"
 SPEC_GUIDE = (GUIDES / "platform-spec.md").read_text()
-COMPLETE = "# platform.yaml\n"
 BROKEN = "# broken.yaml\n"
-SKIPPED = "# yaml-language-server"
 PAGES = sorted(
     [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
 )  # fmt: skip
@@ -31,35 +27,8 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def prose(text: str) -> str:
-    """The text without code blocks."""
-    return re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S)
-
-
-SPECS = [block for block in blocks(SPEC_GUIDE, "yaml") if not block.startswith((BROKEN, SKIPPED))]
-SPECS += blocks((GUIDES / "gates.md").read_text(), "yaml")
-
-
-def merged(base: Any, piece: Any) -> Any:
-    """``piece`` laid over ``base``, key by key."""
-    if isinstance(base, Mapping) and isinstance(piece, Mapping):
-        return {key: merged(base.get(key), piece.get(key, base.get(key))) for key in {**base, **piece}}
-    return piece if piece is not None else base
-
-
-def test_there_are_complete_specs_and_pieces() -> None:
-    assert any(block.startswith(COMPLETE) for block in SPECS)
-    assert any(not block.startswith(COMPLETE) for block in SPECS)
-
-
-@pytest.mark.parametrize("block", SPECS)
-def test_spec_in_the_guide(block: str, tmp_path: Path) -> None:
-    """A complete one as it is; a piece laid over the first complete one."""
-    if not block.startswith(COMPLETE):
-        base = next(spec for spec in SPECS if spec.startswith(COMPLETE))
-        block = yaml.safe_dump(merged(yaml.safe_load(base), yaml.safe_load(block)))
-    file = tmp_path / "platform.yaml"
-    file.write_text(block)
-    load(file, files=False)
+    """The text without code blocks and comments."""
+    return re.sub(r"^```.*?^```$|<!--.*?-->", "", text, flags=re.M | re.S)
 
 
 def test_what_validate_prints_in_the_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,6 +74,11 @@ def test_links(page: Path) -> None:
         if not found.exists() or (anchor and anchor not in slugs(found)):
             broken.append(target)
     assert broken == []
+
+
+def test_every_guide_is_in_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    assert [page.name for page in sorted(GUIDES.glob("*.md")) if f"](guides/{page.name})" not in index] == []
 
 
 def make_targets(text: str) -> Iterator[str]:

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from airflow.sdk import DAG
 from cryptography.fernet import Fernet
+from jsonschema import Draft202012Validator
 
 from triplane.cli.main import parser
 from triplane.factories.cloud import cloud_dag
@@ -24,7 +25,7 @@ from triplane.gates.check import Check, judge
 from triplane.provider import get_provider_info
 from triplane.serverless import deployment, target, targets
 from triplane.serverless.target import Desired, Ready, Smoke, Target
-from triplane.spec.load import load
+from triplane.spec.load import json_schema, load
 from triplane.spec.manifests import Manifests
 from triplane.spec.model import AwsCloud, Platform
 from triplane.terraform.backends import BACKENDS
@@ -72,6 +73,9 @@ NO_SPEC = {
     "run-name": "pipelines.md: a workflow of GitHub Actions",
 }
 """A key of the YAML that is not a spec -> what it is."""
+
+
+SCHEMA = Draft202012Validator(json_schema())
 
 
 class Snippet(NamedTuple):
@@ -137,9 +141,12 @@ def test_spec(snippet: Snippet, tmp_path: Path) -> None:
     if set(document) & set(NO_SPEC) or snippet.code.startswith(("# broken.yaml", "# yaml-language-server")):
         return
     document = framed(document)
+    whole = yaml.safe_dump(merged(around(document, snippet.code), document))
     file = tmp_path / "platform.yaml"
-    file.write_text(yaml.safe_dump(merged(around(document, snippet.code), document)))
+    file.write_text(whole)
     load(file, files=False)
+    problems = SCHEMA.iter_errors(json.loads(json.dumps(yaml.safe_load(whole), default=str)))
+    assert [f"{error.json_path}: {error.message}" for error in problems] == []
 
 
 FIRST = sorted((ROOT / "docs" / "guides").glob("first-deployment-*.md"))
@@ -187,7 +194,8 @@ def test_options(snippet: Snippet) -> None:
     found = configparser.ConfigParser(interpolation=None)
     found.read_string(snippet.code)
     known = get_provider_info()["config"]["triplane"]["options"]
-    assert set(found.get("triplane", ())) <= set(known)
+    named = found.options("triplane") if found.has_section("triplane") else []
+    assert set(named) <= set(known)
 
 
 def test_settings_that_are_named() -> None:
