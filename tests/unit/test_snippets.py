@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import configparser
+import importlib
 import json
 import re
 import shlex
@@ -162,6 +163,9 @@ def test_first_deployment(page: Path, tmp_path: Path) -> None:
     platform = load(tmp_path / "platform.yaml")
     (cloud,) = platform.used_clouds()
     assert f'backend "{BACKENDS[cloud]}" {{}}' in code["hcl"]
+    ((provider, kind),) = re.findall(r'^resource "([a-z]+)_(\w+)"', code["hcl"], re.M)
+    table = importlib.import_module(f"triplane.sandbox.providers.{provider}.table").PROVIDER
+    assert kind in {resource.name for resource in table.resources}, "the sandbox cannot rehearse it"
     dag = cloud_dag(cloud, str(tmp_path / "platform.yaml"))
     assert dag is not None
     assert "network" in str(dag.task_ids)
