@@ -72,8 +72,8 @@ def kwargs(**more: Any) -> dict[str, Any]:
     return {**known, "hosts": HOSTS, **more}
 
 
-def context() -> Any:
-    run = SimpleNamespace(dag_id="d", run_id="r")
+def context(run_id: str = "r") -> Any:
+    run = SimpleNamespace(dag_id="d", run_id=run_id)
     return {"ti": SimpleNamespace(xcom_push=lambda key, value: None), "dag_run": run}
 
 
@@ -179,6 +179,14 @@ def test_a_stack_that_may_replace_machines_makes_no_plan_stale(fake: Fake) -> No
     assert change["summary"] == "run site.yml on all its hosts, known after a stack is applied"
     with pytest.raises(AirflowException, match="unreachable"):
         AnsiblePlanOperator(**kwargs(after=SAME)).execute(context())
+
+
+def test_after_a_stack_that_left_the_machines_alone_nothing_has_changed(fake: Fake) -> None:
+    apply(change=plan())
+    later = AnsiblePlanOperator(**kwargs(after=REPLACED)).execute(context("again"))
+    assert later["action"] == "update"
+    result = AnsibleApplyOperator(**kwargs(change=later)).execute(context("again"))
+    assert (result["state"], fake.plays[-1].check) == ("unchanged", False), "it ran, and had nothing to do"
 
 
 def test_other_machines_than_those_of_the_plan_are_refused_where_no_stack_was_pending(fake: Fake) -> None:

@@ -60,7 +60,7 @@ class AnsibleApplyOperator(Applying, AnsibleOperator):
             if approved:
                 self._look_again(ansible, approved, kept, hosts)
             kept = self._go(context, roll, kept, began)
-        changed = approved or any(host.changed for host in kept.hosts.values())
+        changed = _acts(approved) or any(host.changed for host in kept.hosts.values())
         return self._done(context, kept, "deployed" if changed else "unchanged", began, len(hosts))
 
     def result(self, state: State, version: str, details: Any, began: float) -> dict[str, Any]:
@@ -148,6 +148,13 @@ class AnsibleApplyOperator(Applying, AnsibleOperator):
         if state == "failed":
             context["ti"].xcom_push(key="return_value", value=value)
         return value
+
+
+def _acts(approved: ComponentChange | None) -> bool:
+    """Whether a change was seen when it was planned. What runs after a stack may find that all is done already."""
+    from triplane.machines.plan import LATER
+
+    return approved is not None and (approved.action == "create" or approved.binds.get("hosts") != LATER)
 
 
 class AnsibleDestroyOperator(AnsibleApplyOperator):
