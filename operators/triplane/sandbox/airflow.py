@@ -34,6 +34,17 @@ PARTS = (
 )
 NAMES = tuple(words[0] for words in PARTS)
 ENDED = ("success", "failed")
+SHARED = """\
+\"\"\"What tasks import, once: the processes that parse DAG files and run tasks are forked from those that read this.\"\"\"
+
+import airflow.providers.amazon.aws.hooks.base_aws
+import airflow.providers.google.common.hooks.base_google
+import airflow.providers.microsoft.azure.hooks.base_azure
+import boto3
+import triplane.factories.cloud
+import triplane.factories.drift
+import triplane.factories.parent
+"""
 NO_BYTECODE = "PYTHONDONTWRITEBYTECODE"
 """Not passed on: without bytecode every task would compile Airflow again."""
 
@@ -81,6 +92,8 @@ class LocalAirflow:
         if not self._passwords.exists():
             self._passwords.write_text(json.dumps({user: secrets.token_hex(12) for user in USERS}))
             self._passwords.chmod(0o600)
+        (self.home / "config").mkdir(exist_ok=True)
+        (self.home / "config" / "airflow_local_settings.py").write_text(SHARED)
         self._processes["postgres"] = self.database.start()
         self._group = self._processes["postgres"].pid
         if self._run("db", "migrate").wait():
