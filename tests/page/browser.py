@@ -10,7 +10,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Route, 
 
 from triplane.sandbox.airflow import LocalAirflow
 
-WAIT_MS = 20_000
+WAIT_MS = 90_000
 
 
 @contextmanager
