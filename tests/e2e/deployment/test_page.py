@@ -7,12 +7,15 @@ import zipfile
 from typing import Any
 from urllib.parse import urlencode
 
+import pytest
+
 from tests.e2e.deployment.conftest import Installation
 from tests.page.browser import Visit, chromium
 
 VIEWS = ("overview", "approvals", "changes?{run}", "rollout?{run}", "drift", "history")
 
 
+@pytest.mark.campaign
 def test_every_view_shows_what_was_deployed(installation: Installation, deployed: str) -> None:
     run = urlencode({"dag_id": "deploy", "run_id": deployed})
     with chromium() as browser:
