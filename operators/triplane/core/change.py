@@ -33,16 +33,13 @@ class Risk(IntEnum):
         return self.name.lower()
 
 
-LEFT_BEHIND = "left behind: "
-"""What the summary of a component begins with that has left the spec."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class ComponentChange:
     """What would change in one component.
 
     ``binds`` names everything an approval of this change must cover: digests, versions, serials.
     ``lines`` is for people, one line a change, redacted already. ``denied`` says why a policy forbids it.
+    ``left_behind``: it has left the spec, and nothing is done about it.
     """
 
     address: str
@@ -52,16 +49,12 @@ class ComponentChange:
     lines: tuple[str, ...] = ()
     binds: Mapping[str, str | int] = field(default_factory=dict)
     denied: tuple[str, ...] = ()
+    left_behind: bool = False
 
     @property
     def changed(self) -> bool:
         """Whether applying this would do anything."""
         return self.action != "none"
-
-    @property
-    def left_behind(self) -> bool:
-        """Whether it has left the spec, and nothing is done about it."""
-        return not self.changed and self.summary.startswith(LEFT_BEHIND)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for XCom and the artifact store."""
@@ -73,6 +66,7 @@ class ComponentChange:
             "lines": list(self.lines),
             "binds": dict(self.binds),
             "denied": list(self.denied),
+            **({"left_behind": True} if self.left_behind else {}),
         }
 
     @classmethod
@@ -86,6 +80,7 @@ class ComponentChange:
             lines=tuple(value.get("lines", ())),
             binds=dict(value["binds"]),
             denied=tuple(value.get("denied", ())),
+            left_behind=value.get("left_behind", False),
         )
 
 

@@ -155,12 +155,12 @@ class ChangeSetOperator(BaseOperator):
     def _left_behind(self, planned: Iterable[str]) -> Iterator[ComponentChange]:
         """What has left the spec and that nothing here touches: people see it, and nobody has to approve it."""
         from triplane.core import deployed
-        from triplane.core.change import LEFT_BEHIND, ComponentChange, Risk
+        from triplane.core.change import ComponentChange, Risk
 
         scope = f"{self.environment}/{self.cloud}"
         for address, said in deployed.left_behind(settings.artifact_store(), scope, planned).items():
             yield ComponentChange(
-                address=address, action="none", risk=Risk.NONE, summary=f"{LEFT_BEHIND}{said}", binds={}
+                address=address, action="none", risk=Risk.NONE, summary=said, left_behind=True
             )
 
     def _secret_versions(self) -> dict[str, dict[str, str]]:

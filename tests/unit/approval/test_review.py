@@ -48,7 +48,9 @@ def test_it_shows_every_cloud_with_digest_risk_and_changes() -> None:
 
 
 def test_what_has_left_the_spec_is_not_called_unchanged() -> None:
-    left = replace(change("aws/machines/workers", Risk.NONE), summary="left behind: it has left the spec")
+    left = replace(
+        change("aws/machines/workers", Risk.NONE), summary="it has left the spec", left_behind=True
+    )
     found = change_set("aws", change("aws/chart/x", Risk.NONE), left)
     text = review.body([found], "alice")
     assert "Unchanged: aws/chart/x\n" in text

@@ -492,8 +492,9 @@ def test_what_has_left_the_spec_is_shown_as_left_behind() -> None:
     digest, votes = make_change_set(plan(Risk.NONE))
     change_set = settings.get_change_set(digest)
     assert {change.address: change.summary for change in change_set.changes[1:]} == {
-        "aws/function/hook": "left behind: it has left the spec, and it goes on serving; last deployed at cccccccccccc",
-        "aws/machines/workers": "left behind: it has left the spec, and what its playbook did stays on the machines; "
+        "aws/function/hook": "it has left the spec, and it goes on serving; last deployed at cccccccccccc",
+        "aws/machines/workers": "it has left the spec, and what its playbook did stays on the machines; "
         "last deployed at cccccccccccc",
     }
+    assert [change.left_behind for change in change_set.changes] == [False, True, True]
     assert (change_set.changed, votes) == ((), [])
