@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 from triplane.core.errors import RefusedError
 
@@ -18,12 +18,23 @@ DIGEST, REASON = "digest", "reason"
 
 
 def pose(
-    context: Context, *, subject: str, body: str, params: Mapping[str, Param], approvers: Sequence[str]
-) -> None:
-    """Write the question of this task; who raises ``TaskAwaitingInput`` then waits for the answer.
+    context: Context,
+    *,
+    subject: str,
+    body: str,
+    params: Mapping[str, Param],
+    approvers: Sequence[str],
+    within: float,
+    method: str,
+    kwargs: Mapping[str, Any],
+) -> NoReturn:
+    """Ask, and park the task until somebody answers, for ``within`` seconds at most.
+
+    Then ``method`` gets ``event``, ``kwargs`` and ``asked_at``, as ISO 8601.
 
     :raises RefusedError: this task has asked something else before; Airflow would still show that
     """
+    from airflow.sdk.exceptions import TaskAwaitingInput
     from airflow.sdk.execution_time.comms import CreateHITLDetailPayload
     from airflow.sdk.execution_time.task_runner import SUPERVISOR_COMMS
 
@@ -43,6 +54,10 @@ def pose(
             "Airflow still shows the text of an earlier try of this task, which is not what is asked now; "
             "start a new run"
         )
+    asked_at = datetime.now(UTC).isoformat()
+    raise TaskAwaitingInput(
+        method_name=method, kwargs={**kwargs, "asked_at": asked_at}, timeout=timedelta(seconds=within)
+    )
 
 
 def responder(event: Mapping[str, Any]) -> tuple[str, str]:

@@ -66,12 +66,9 @@ def check(decision: Decision, answer: Answer, change_sets: Sequence[ChangeSet]) 
     if not decision.change_sets:
         raise RefusedError(f"{decision.responder} holds back every cloud: nothing is approved")
     policies = [Policy.from_json(change_set.policy) for change_set in change_sets]
-    if not decision.known_as:
-        raise RefusedError("the answer does not say who gave it: nothing is approved")
-    if decision.requester in decision.known_as and not all(p.requester_may_approve for p in policies):
-        raise RefusedError(
-            f"{decision.responder} asked for this run and may not approve it; clear this task to ask again"
-        )
+    own = all(policy.requester_may_approve for policy in policies)
+    if why := decision.barred((), requester_may_approve=own):
+        raise RefusedError(f"{why}; clear this task to ask again")
     if not answer.reason and reason_needed(change_sets):
         raise RefusedError(
             f"{decision.responder} gave no reason, which the policy wants for this risk: nothing is approved; clear "

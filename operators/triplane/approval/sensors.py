@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
-from airflow.sdk.exceptions import AirflowFailException, TaskAwaitingInput
+from airflow.sdk.exceptions import AirflowFailException
 
 from triplane import settings
 from triplane.core.errors import RefusedError
@@ -67,6 +67,7 @@ class ApprovalSensor(BaseOperator):
             self.log.info("%s", line)
         # Before the question is there: who answers while this task is still busy makes Airflow fail it.
         self._tell(context, change_sets)
+        self.log.info("Asking for vote %d of %d on %s", self.vote + 1, self.votes, dict(self.change_sets))
         requester = run.triggering_user_name or "a schedule"
         try:
             pose(
@@ -75,13 +76,12 @@ class ApprovalSensor(BaseOperator):
                 body=review.body(change_sets, requester, self._log_link(context)),
                 params=form.params(change_sets),
                 approvers=sorted({name for policy in policies for name in policy.approvers}),
+                within=min(policy.expires for policy in policies),
+                method="execute_complete",
+                kwargs={},
             )
         except RefusedError as error:
             raise AirflowFailException(str(error)) from error
-        self.log.info("Waiting for vote %d of %d on %s", self.vote + 1, self.votes, dict(self.change_sets))
-        timeout = timedelta(seconds=min(policy.expires for policy in policies))
-        kwargs = {"asked_at": datetime.now(UTC).isoformat()}
-        raise TaskAwaitingInput(method_name="execute_complete", kwargs=kwargs, timeout=timeout)
 
     def execute_complete(
         self, context: Context, event: dict[str, Any], asked_at: str | None = None

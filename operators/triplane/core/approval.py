@@ -15,7 +15,7 @@ from triplane.core.calendar import Calendar
 from triplane.core.change import ChangeSet, Risk
 from triplane.core.errors import RefusedError, StaleError
 from triplane.core.runs import apply_run_id
-from triplane.core.signed import Signed
+from triplane.core.signed import Answer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,32 +77,18 @@ class Policy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Decision(Signed):
+class Decision(Answer):
     """One person's answer. ``change_sets`` maps each cloud that is approved to the digest that was shown.
 
-    ``dag_id``, ``run_id`` and ``vote`` say which approval task asked, and ``votes`` how many of them did; times are
-    ISO 8601 with a zone. ``held`` are the clouds that this person holds back, ``reason`` is why he decided so.
-    ``responder`` is a name, as ``requester`` is; some auth managers know people by another ``responder_id``.
+    ``vote`` says which approval task asked, and ``votes`` how many of them did; ``held`` are the clouds that this person
+    holds back. ``expires_at`` is ISO 8601 with a zone.
     """
 
-    dag_id: str
-    run_id: str
     vote: int
-    requester: str
-    responder: str
-    approved: bool
     change_sets: Mapping[str, str]
-    decided_at: str
     expires_at: str
     votes: int = 1
     held: tuple[str, ...] = ()
-    reason: str = ""
-    responder_id: str = ""
-
-    @property
-    def known_as(self) -> set[str]:
-        """The names of who answered."""
-        return {self.responder, self.responder_id} - {""}
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for XCom."""
@@ -195,7 +181,7 @@ def _problem(
     dag_id: str,
     run_id: str,
     now: datetime,
-) -> str | None:
+) -> str:
     shown = decision.change_sets.get(change_set.cloud)
     reason_needed = policy.needs_reason(change_set.risk, emergency=bool(change_set.emergency))
     own_run = (decision.dag_id, decision.run_id) == (dag_id, run_id)
@@ -215,10 +201,4 @@ def _problem(
         return f"it was given to run {decision.run_id}, not to {run_id}"
     if now >= datetime.fromisoformat(decision.expires_at):
         return f"it expired at {decision.expires_at}; ask again"
-    if not decision.known_as:
-        return "it does not say who gave it"
-    if policy.approvers and not decision.known_as & set(policy.approvers):
-        return f"{decision.responder} is not among the approvers {', '.join(policy.approvers)}"
-    if decision.requester in decision.known_as and not policy.requester_may_approve:
-        return f"{decision.responder} asked for this run and may not approve it"
-    return None
+    return decision.barred(policy.approvers, requester_may_approve=policy.requester_may_approve)

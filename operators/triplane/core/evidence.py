@@ -135,12 +135,14 @@ def _approvals(entries: Sequence[Entry]) -> list[str]:
 
 
 def _waivers(scope: str, entries: Sequence[Entry]) -> list[str]:
-    found = [Waiver.from_json(entry.body) for entry in entries if entry.kind == WAIVER]
-    lines = [
-        f"- {waiver.gate}: {'let go on' if waiver.approved else 'rejected'} by {waiver.responder} at {waiver.decided_at}"
-        + (f", {waiver.reason}" if waiver.reason else "")
-        for waiver in found
-    ]
+    lines = []
+    for entry in entries:
+        if entry.kind == WAIVER:
+            waiver, refused = Waiver.from_json(entry.body), entry.body.get("refused")
+            said = "let go on" if waiver.approved else "rejected"
+            line = f"- {waiver.gate}: {said} by {waiver.responder} at {waiver.decided_at}"
+            line += f", {waiver.reason}" if waiver.reason else ""
+            lines.append(line + (f"; it did not count: {refused}" if waiver.approved and refused else ""))
     return ["\n".join([f"## {scope}: gates without data", "", *lines])] if lines else []
 
 

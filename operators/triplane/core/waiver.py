@@ -8,10 +8,10 @@ from datetime import datetime
 from typing import Any
 
 from triplane.core.errors import RefusedError
-from triplane.core.signed import Signed
+from triplane.core.signed import Answer
 
 WAIVER = "waiver"
-"""The ledger's kind of entry for one; its body is the waiver."""
+"""The ledger's kind of entry for one; its body is the waiver, and why it does not count (``refused``)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,31 +35,18 @@ class Terms:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Waiver(Signed):
-    """One person's answer, signed by the task that asked: ``task_id`` of ``run_id`` of ``dag_id``, about ``gate``.
+class Waiver(Answer):
+    """One person's answer, signed by the task that asked, ``task_id``, about ``gate``.
 
     It holds for the verdict with this digest; with ``later``, for what the same gate does not see later in the same
-    run too. Never for a gate that fails. Times are ISO 8601 with a zone.
+    run too. Never for a gate that fails.
     """
 
-    dag_id: str
-    run_id: str
     task_id: str
     map_index: int = -1
     gate: str
     verdict: str
-    requester: str
-    responder: str
-    responder_id: str = ""
-    approved: bool
     later: bool = False
-    reason: str = ""
-    decided_at: str
-
-    @property
-    def known_as(self) -> set[str]:
-        """The names of who answered."""
-        return {self.responder, self.responder_id} - {""}
 
     @property
     def said(self) -> str:
@@ -77,23 +64,17 @@ class Waiver(Signed):
         return cls(**{name: given for name, given in value.items() if name in names})
 
 
-def check(waiver: Waiver, terms: Terms, *, until: datetime) -> None:
-    """Make sure that ``waiver`` lets something go on. :raises RefusedError: it does not"""
+def problem(waiver: Waiver, terms: Terms, *, until: datetime) -> str:
+    """Why ``waiver`` lets nothing go on; empty if it does."""
     who = waiver.responder
     if not waiver.approved:
-        raise RefusedError(f"rejected by {who}" + (f": {waiver.reason}" if waiver.reason else ""))
-    if not waiver.known_as:
-        raise RefusedError("the answer does not say who gave it")
-    if terms.approvers and not waiver.known_as & set(terms.approvers):
-        raise RefusedError(f"{who} is not among the approvers {', '.join(terms.approvers)}")
-    if waiver.requester in waiver.known_as and not terms.requester_may_approve:
-        raise RefusedError(f"{who} asked for this run and may not approve it")
+        return f"rejected by {who}" + (f": {waiver.reason}" if waiver.reason else "")
     if datetime.fromisoformat(waiver.decided_at) > until:
-        raise RefusedError(f"{who} answered too late, the question ended at {until.isoformat()}")
+        return f"{who} answered too late, the question ended at {until.isoformat()}"
+    return waiver.barred(terms.approvers, requester_may_approve=terms.requester_may_approve)
 
 
-def covers(waiver: Waiver, keys: Sequence[str], *, dag_id: str, run_id: str, task_id: str, gate: str) -> bool:
-    """Whether ``waiver`` was given for all that this gate does not see in this run."""
-    place = (waiver.dag_id, waiver.run_id, waiver.task_id, waiver.gate)
-    given = waiver.approved and waiver.later and waiver.signed_by(keys)
-    return given and place == (dag_id, run_id, task_id, gate)
+def covers(waiver: Waiver, keys: Sequence[str], **place: Any) -> bool:
+    """Whether ``waiver`` was given for all that this gate does not see in this run. ``place`` says which gate and task."""
+    here = all(getattr(waiver, name) == value for name, value in place.items())
+    return here and waiver.approved and waiver.later and waiver.signed_by(keys)

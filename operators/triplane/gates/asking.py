@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from triplane import settings
 from triplane.core.errors import InputError, RefusedError, TerminalError
-from triplane.core.waiver import WAIVER, Terms, Waiver, check, covers
+from triplane.core.waiver import WAIVER, Terms, Waiver, covers, problem
 from triplane.gates.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -49,15 +49,19 @@ def ready(checks: Sequence[Mapping[str, Any]], terms: Mapping[str, Any]) -> None
             raise InputError(f"`no_data: ask` signs what people answer: {error}") from error
 
 
-def ask(context: Context, question: Question, *, method: str, kwargs: Mapping[str, Any]) -> NoReturn:
-    """Park the task until somebody answers; then ``method`` gets ``event``, ``asked`` and ``kwargs``.
+def ask(context: Context, question: Question, *, method: str, kwargs: Mapping[str, Any]) -> Verdict:
+    """Park the task until somebody answers; then ``method`` gets ``event``, ``verdict``, ``asked_at`` and ``kwargs``.
 
-    ``asked`` is what :func:`answered` takes.
-
-    :raises RefusedError: it cannot be asked
+    Returns only where it cannot be asked: the verdict, which says why.
     """
+    try:
+        _pose(context, question, method, {**kwargs, "verdict": question.verdict.to_json()})
+    except RefusedError as error:
+        return _refused(question.verdict, str(error))
+
+
+def _pose(context: Context, question: Question, method: str, kwargs: Mapping[str, Any]) -> NoReturn:
     from airflow.sdk import Param
-    from airflow.sdk.exceptions import TaskAwaitingInput
 
     from triplane.questions import DIGEST, REASON, pose
 
@@ -78,21 +82,16 @@ def ask(context: Context, question: Question, *, method: str, kwargs: Mapping[st
         body=_body(context, question, terms),
         params=params,
         approvers=sorted(terms.approvers),
-    )
-    raise TaskAwaitingInput(
-        method_name=method,
-        kwargs={
-            **kwargs,
-            "asked": {"verdict": question.verdict.to_json(), "at": datetime.now(UTC).isoformat()},
-        },
-        timeout=timedelta(seconds=terms.within),
+        within=terms.within,
+        method=method,
+        kwargs=kwargs,
     )
 
 
 def answered(
     context: Context, question: Question, event: Mapping[str, Any], asked_at: str
 ) -> tuple[Verdict, Waiver | None]:
-    """The verdict after the answer, which asks no more, and the waiver where somebody let it go on.
+    """The verdict after the answer, and the waiver where somebody let it go on.
 
     Everything but a valid approval leaves it ``no_data``: a rejection, an expiry, an answer that is about something
     else. The answer is in the ledgers before anything goes on.
@@ -104,10 +103,12 @@ def answered(
     try:
         terms = Terms.from_json(question.terms)
         waiver = _waiver(context, question, event)
-        _record(question, waiver)
-        check(waiver, terms, until=since + timedelta(seconds=terms.within))
+        refused = problem(waiver, terms, until=since + timedelta(seconds=terms.within))
+        _record(question, waiver, refused)
+        if refused:
+            raise RefusedError(refused)
     except TerminalError as error:
-        return replace(question.verdict, asks=False, reason=f"{question.verdict.reason}; {error}"), None
+        return _refused(question.verdict, str(error)), None
     return waived(question.verdict, waiver), waiver
 
 
@@ -116,13 +117,17 @@ def waived(verdict: Verdict, waiver: Waiver) -> Verdict:
     return replace(verdict, asks=False, waived=waiver.said)
 
 
+def _refused(verdict: Verdict, why: str) -> Verdict:
+    """``verdict``, which asks no more."""
+    return replace(verdict, asks=False, reason=f"{verdict.reason}; {why}")
+
+
 def earlier(context: Context, gate: str, value: Mapping[str, Any] | None) -> Waiver | None:
     """The waiver that was given for all that this gate does not see in this run, if ``value`` is one."""
     if not value:
         return None
     waiver = Waiver.from_json(value)
-    place = {name: _place(context)[name] for name in ("dag_id", "run_id", "task_id")}
-    return waiver if covers(waiver, settings.signing_keys(), gate=gate, **place) else None
+    return waiver if covers(waiver, settings.signing_keys(), gate=gate, **_place(context)) else None
 
 
 def _waiver(context: Context, question: Question, event: Mapping[str, Any]) -> Waiver:
@@ -150,8 +155,9 @@ def _waiver(context: Context, question: Question, event: Mapping[str, Any]) -> W
     return waiver.sign(settings.signing_keys())
 
 
-def _record(question: Question, waiver: Waiver) -> None:
-    body = {**waiver.to_json(), "reasons": settings.redactor()(question.verdict.reason)}
+def _record(question: Question, waiver: Waiver, refused: str) -> None:
+    reasons = settings.redactor()(question.verdict.reason)
+    body = {**waiver.to_json(), "reasons": reasons, "refused": refused}
     for scope in question.scopes:
         settings.ledger(scope).append(WAIVER, body)
 

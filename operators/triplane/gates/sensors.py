@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
@@ -85,31 +84,27 @@ class GateSensor(BaseOperator):
 
     def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
         """It is judged; without data a person may be asked."""
-        from triplane.core.errors import RefusedError
         from triplane.gates import asking
         from triplane.gates.verdict import Verdict
 
         verdict = Verdict.from_json(event)
         if verdict.asks:
             self.log.warning("No data, so a person is asked: %s", verdict.reason)
-            try:
-                asking.ask(context, self._question(verdict), method="answered", kwargs={})
-            except RefusedError as error:
-                verdict = replace(verdict, reason=f"{verdict.reason}; {error}")
+            verdict = asking.ask(context, self._question(verdict), method="answered", kwargs={})
         return self._decided(context, verdict)
 
     def answered(
-        self, context: Context, event: Mapping[str, Any], asked: Mapping[str, Any]
+        self, context: Context, event: Mapping[str, Any], verdict: Mapping[str, Any], asked_at: str
     ) -> dict[str, Any]:
         """Somebody has answered, or nobody in time."""
         from triplane.gates import asking
         from triplane.gates.verdict import Verdict
 
-        question = self._question(Verdict.from_json(asked["verdict"]))
-        verdict, waiver = asking.answered(context, question, event, asked["at"])
+        question = self._question(Verdict.from_json(verdict))
+        found, waiver = asking.answered(context, question, event, asked_at)
         if waiver is not None:
             context["task_instance"].xcom_push(key="waiver", value=waiver.to_json())
-        return self._decided(context, verdict)
+        return self._decided(context, found)
 
     def _question(self, verdict: Verdict) -> Question:
         from triplane.gates.asking import Question

@@ -108,7 +108,7 @@ def test_an_approval_is_signed_and_covers_what_was_shown(change_set: ChangeSet) 
         ({"params_input": {"digest": "sha256:0"}}, "the answer is for sha256:0"),
         ({"responded_by_user": {"id": "alice"}}, "asked for this run and may not approve it"),
         ({"responded_by_user": {"id": 3, "name": "alice"}}, "asked for this run and may not approve it"),
-        ({"responded_by_user": None}, "does not say who gave it: nothing is approved"),
+        ({"responded_by_user": None}, "does not say who gave it; clear this task"),
         ({"error": "late", "error_type": "timeout"}, "nobody answered in time"),
     ],
 )

@@ -172,7 +172,7 @@ def test_people_whom_the_auth_manager_knows_by_number_are_the_same_people() -> N
         ({"responder": "alice", "responder_id": "8"}, "alice asked for this run"),
         ({"responder": "8", "responder_id": "7"}, "2 different people must approve, only 1 did"),
         ({"responder": "carol", "responder_id": "9"}, "carol is not among the approvers"),
-        ({"responder": "", "responder_id": ""}, "it does not say who gave it"),
+        ({"responder": "", "responder_id": ""}, "the answer does not say who gave it"),
     ):
         with pytest.raises(RefusedError, match=message):
             check(target, bob, decision(target, vote=1, votes=2, **other))

@@ -106,10 +106,13 @@ def test_who_let_a_gate_without_data_go_on_is_in_it(tmp_path: Path) -> None:
         requester="alice", responder="bob", approved=True, reason="quiet night", decided_at=NOW.isoformat(),
     )  # fmt: skip
     ledger = Ledger(tmp_path, "prod/aws", [KEY])
-    ledger.append(WAIVER, {**waiver.sign([KEY]).to_json(), "reasons": "no value"})
+    signed = waiver.sign([KEY]).to_json()
+    ledger.append(WAIVER, {**signed, "reasons": "no value", "refused": ""})
+    ledger.append(WAIVER, {**signed, "reasons": "no value", "refused": "bob answered too late"})
     story = evidence("r1", [ledger], change_set, [KEY])["evidence.md"].decode()
     assert "prod/aws: gates without data" in story
-    assert "aws/function/hook: let go on by bob at 2026-11-01T12:00:00+00:00, quiet night" in story
+    said = "- aws/function/hook: let go on by bob at 2026-11-01T12:00:00+00:00, quiet night"
+    assert f"\n{said}\n{said}; it did not count: bob answered too late\n" in story
 
 
 def test_the_runs_of_one_cloud_are_its_own(recorded: dict[str, Any]) -> None:

@@ -73,11 +73,12 @@ def test_an_approval_is_signed_recorded_and_no_pass(questions: Questions) -> Non
     assert waiver.signed_by([KEY])
     assert not Waiver.from_json({**waiver.to_json(), "gate": "another"}).signed_by([KEY])
     assert (waiver.dag_id, waiver.run_id, waiver.task_id) == ("deploy", "r1", "gate")
-    assert waiver.verdict == Verdict.from_json(kwargs["asked"]["verdict"]).digest
+    assert waiver.verdict == Verdict.from_json(kwargs["verdict"]).digest
     for scope in SCOPES:
         (entry,) = recorded(scope)
         assert Waiver.from_json(entry.body) == waiver
         assert "nothing was observed" in entry.body["reasons"]
+        assert entry.body["refused"] == ""
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,8 @@ def test_everything_else_fails_closed(questions: Questions, change: dict[str, An
     with pytest.raises(AirflowFailException, match=rf"did not pass \(no_data\): .*{said}"):
         gate.answered(seen, event, **kwargs)
     assert "waiver" not in seen["ti"].pushed
+    assert all(said in entry.body["refused"] for scope in SCOPES for entry in recorded(scope))
+    assert len(recorded(SCOPES[0])) == (0 if change.keys() & {"digest", "error"} else 1)
 
 
 def test_who_asked_for_the_run_answers_only_where_the_policy_lets_him(questions: Questions) -> None:
@@ -175,14 +178,16 @@ def test_a_waiver_for_later_steps_is_for_this_gate_in_this_run(questions: Questi
     assert questions.asked[0].params["later"]["value"] is False
     for later in (False, True):
         answer = questions.answer(later=later)
-        after, waiver = asking.answered(seen, question, answer, waits.kwargs["asked"]["at"])
+        after, waiver = asking.answered(seen, question, answer, waits.kwargs["asked_at"])
         assert after.goes_on
         assert waiver is not None
         again = asking.earlier(seen, "aws/function/hook", waiver.to_json())
         assert (again == waiver) if later else (again is None)
     assert asking.earlier(seen, "aws/function/other", waiver.to_json()) is None
     forged = {**waiver.to_json(), "run_id": "r2"}
-    seen["dag_run"].run_id = "r2"
+    seen["ti"].map_index = 1
+    assert asking.earlier(seen, "aws/function/hook", waiver.to_json()) is None, "it is another task's"
+    seen["ti"].map_index, seen["dag_run"].run_id = -1, "r2"
     assert asking.earlier(seen, "aws/function/hook", forged) is None, "its signature does not hold"
 
 

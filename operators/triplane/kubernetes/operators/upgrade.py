@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -118,17 +117,15 @@ class HelmUpgradeOperator(Applying, HelmOperator):
         if verdict.asks:
             self.log.warning("%s: no data, so a person is asked: %s", self.address, verdict.reason)
             kwargs = {"result": result, "approved_revision": approved_revision}
-            try:
-                asking.ask(context, self._question(verdict), method="answered", kwargs=kwargs)
-            except RefusedError as error:
-                verdict = replace(verdict, reason=f"{verdict.reason}; {error}")
+            verdict = asking.ask(context, self._question(verdict), method="answered", kwargs=kwargs)
         return self._decided(context, verdict, result, approved_revision)
 
     def answered(
         self,
         context: Context,
         event: Any,
-        asked: Mapping[str, Any],
+        verdict: Mapping[str, Any],
+        asked_at: str,
         result: dict[str, Any],
         approved_revision: int | None,
     ) -> dict[str, Any]:
@@ -137,9 +134,9 @@ class HelmUpgradeOperator(Applying, HelmOperator):
         from triplane.gates.verdict import Verdict
 
         with airflow_errors(self.address):
-            question = self._question(Verdict.from_json(asked["verdict"]))
-            verdict, _ = asking.answered(context, question, event, asked["at"])
-        return self._decided(context, verdict, result, approved_revision)
+            question = self._question(Verdict.from_json(verdict))
+            found, _ = asking.answered(context, question, event, asked_at)
+        return self._decided(context, found, result, approved_revision)
 
     def _question(self, verdict: Verdict) -> Question:
         from triplane.gates.asking import Question

@@ -60,7 +60,8 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
         self,
         context: Context,
         event: Any,
-        asked: Mapping[str, Any],
+        verdict: Mapping[str, Any],
+        asked_at: str,
         step: list[Any],
         record: dict[str, Any] | None = None,
     ) -> dict[str, Any]:
@@ -69,10 +70,10 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
         from triplane.gates.verdict import Verdict
 
         with airflow_errors(self.address):
-            question = self._question(Verdict.from_json(asked["verdict"]))
-            verdict, waiver = asking.answered(context, question, event, asked["at"])
+            question = self._question(Verdict.from_json(verdict))
+            found, waiver = asking.answered(context, question, event, asked_at)
         self._waiver = waiver.to_json() if waiver is not None and waiver.later else None
-        return self.go_on_judged(context, verdict.to_json(), step, record)
+        return self.go_on_judged(context, found.to_json(), step, record)
 
     def work(self, context: Context) -> dict[str, Any]:
         from triplane.gates import asking
@@ -247,12 +248,8 @@ class ServerlessDeployOperator(Applying, ServerlessOperator):
             return asking.waived(verdict, waiver)
         self.say(f"{self.address}: no data, so a person is asked: {verdict.reason}")
         kwargs = {"step": step, "record": None if self._store() else _plain(record)}
-        try:
-            asking.ask(
-                context, self._question(verdict, steps=not last), method="go_on_answered", kwargs=kwargs
-            )
-        except RefusedError as error:
-            return replace(verdict, asks=False, reason=f"{verdict.reason}; {error}")
+        question = self._question(verdict, steps=not last)
+        return asking.ask(context, question, method="go_on_answered", kwargs=kwargs)
 
     def _question(self, verdict: Verdict, *, steps: bool = True) -> Question:
         from triplane.gates.asking import Question
