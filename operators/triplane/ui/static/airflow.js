@@ -4,7 +4,7 @@
 export const ROOT = location.pathname.replace(/triplane\/[^/]*$/, "");
 
 /** An answer that is an error; `message` says what Airflow said. */
-export class Refused extends Error {
+class Refused extends Error {
   constructor(status, message) {
     super(message);
     this.status = status;
@@ -17,7 +17,7 @@ export function read(name, parameters = {}) {
 }
 
 /** Airflow's REST API: `act("POST", ["dags", dag_id, "dagRuns"], {...})`. */
-export function act(method, parts, body) {
+function act(method, parts, body) {
   return call(method, `${ROOT}api/v2/${parts.map(encodeURIComponent).join("/")}`, body);
 }
 

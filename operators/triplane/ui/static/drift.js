@@ -37,7 +37,7 @@ function environment(each) {
       covered.oldest_good && ["The oldest good check is that of ", h("strong", {}, covered.oldest_good.address), ", ", ago(covered.oldest_good.last_good), ". "],
       covered.never > 0 && `${covered.never} have never had one.`),
     h("div", { class: "actions" }, check), result,
-    chart("Components over the last checks", history(each.history)),
+    each.history.length > 0 && chart("Components over the last checks", history(each.history)),
     h("h2", {}, "By cause"), groups(report.groups),
     h("h2", {}, "By component"), components(report),
     ignores(report),

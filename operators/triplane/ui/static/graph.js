@@ -41,7 +41,7 @@ function box(node, x, y) {
 }
 
 /** Kinds follow each other from left to right; within one, each component is right of those that it comes after. */
-export function layout(nodes, edges) {
+function layout(nodes, edges) {
   const before = Map.groupBy(edges, ([, to]) => to);
   const depths = new Map();
   const depth = (id, seen = new Set()) => {

@@ -17,9 +17,10 @@ export async function show(main, parameters) {
   if (about.length) filter.dags = new Set(about.map((scope) => scope.dag_id));
   if (matchMedia("(max-width: 640px)").matches && data.environments.length > 1) filter.environment = data.environments[0];
 
-  const head = h("div"), table = h("div"), counted = h("p", { class: "quiet", role: "status" });
+  const head = h("div"), table = h("div"), runs = h("div"), counted = h("p", { class: "quiet", role: "status" });
   const draw = () => {
     redraw(head, heading(data, filter.dags));
+    redraw(runs, runTable(data.runs));
     drawTable();
   };
   const drawTable = () => {
@@ -28,7 +29,8 @@ export async function show(main, parameters) {
     counted.textContent = `${shown.length} of ${data.components.length} components`;
     redraw(table, filter.drawn ? picture(shown, data, environments) : rows(shown, environments));
   };
-  add(main, h("h1", {}, "Deployments"), parameters.dag_id && only(parameters.dag_id, about), head, controls(data, filter, drawTable), counted, table, recent(data));
+  add(main, h("h1", {}, "Deployments"), parameters.dag_id && only(parameters.dag_id, about), head, controls(data, filter, drawTable), counted, table,
+    h("section", { "aria-label": "Last runs" }, h("h2", {}, "Last runs"), runs));
   draw();
   setTimeout(() => keepDoing(async () => {
     data = await read("overview");
@@ -144,12 +146,6 @@ function picture(shown, data, environments) {
 }
 
 const LOUD = ["never", "deployed", "running", "waiting", "failed"];
-
-function recent(data) {
-  return h("section", { "aria-label": "Last runs" },
-    h("h2", {}, "Last runs"),
-    runTable(data.runs));
-}
 
 /** Runs as a table. */
 export function runTable(runs) {

@@ -28,10 +28,11 @@ export async function show(main, parameters) {
     redraw(traffic, data.traffic.map(shifts));
     redraw(tasks, taskList(data, cell, chosen, pick));
   };
+  const follow = (task) => tail(log, task, () => same(task, chosen));
   const pick = async (task) => {
     chosen = task;
     draw();
-    await tail(log, task);
+    await follow(task);
   };
   await keepDoing(async () => {
     const first = data === undefined;
@@ -46,7 +47,7 @@ export async function show(main, parameters) {
     if (now !== seen) draw();
     const still = now === seen && !GOES_ON.includes(chosen?.state);
     seen = now;
-    if (chosen && !still) await tail(log, chosen);
+    if (chosen && !still) await follow(chosen);
     return first || !ENDED.includes(data.run.state);
   }, 3, (error) => redraw(head, problem(error.message), data && heading(data)));
 }
@@ -117,7 +118,8 @@ async function again(task, result) {
   }
 }
 
-async function tail(log, task) {
+/** Show the end of a task's log, unless `wanted` says that another one was chosen while it was fetched. */
+async function tail(log, task, wanted) {
   const title = h("h2", {}, "Log of ", task.task_id, " ", taskInAirflow(task));
   if (!task.started) {
     redraw(log, title, h("p", { class: "empty" }, "It has not started yet."));
@@ -125,6 +127,7 @@ async function tail(log, task) {
   }
   try {
     const lines = await logTail(task);
+    if (!wanted()) return;
     const box = h("pre", { tabindex: "0", class: "log", role: "log", "aria-label": "The end of the log", "data-key": "log" }, lines.join("\n") || "Its log is empty.");
     const old = log.querySelector("pre");
     const follow = !old || old.scrollHeight - old.scrollTop - old.clientHeight < 40;
@@ -132,7 +135,7 @@ async function tail(log, task) {
     redraw(log, title, box);
     box.scrollTop = follow ? box.scrollHeight : at;
   } catch (error) {
-    redraw(log, title, problem(error.message));
+    if (wanted()) redraw(log, title, problem(error.message));
   }
 }
 
