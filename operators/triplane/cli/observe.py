@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from triplane.cli.api import Api
 from triplane.cli.exits import Exit
 from triplane.cli.text import clean
-from triplane.core.stages import CHILD, cloud_of
+from triplane.core.stages import cloud_of, shown
 
 ENDED = ("success", "failed")
 ASKS = "awaiting_input"
@@ -48,15 +48,7 @@ class Observation(NamedTuple):
     @property
     def shown(self) -> list[Mapping[str, Any]]:
         """The tasks without those that only wait for the runs of the clouds, once these are there."""
-        children = {
-            (match[1], match[2]) for task in self.tasks if (match := CHILD.search(task["dag_run_id"]))
-        }
-        return [
-            task
-            for task in self.tasks
-            if CHILD.search(task["dag_run_id"])
-            or tuple(reversed(str(task["task_id"]).split("."))) not in children
-        ]
+        return shown(self.tasks, lambda task: task)
 
     @property
     def failed(self) -> list[Mapping[str, Any]]:

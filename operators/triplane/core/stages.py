@@ -6,11 +6,12 @@ Tasks are mappings as Airflow's REST API has them: ``dag_id``, ``dag_run_id``, `
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from triplane.core.words import CLOUDS
 
+T = TypeVar("T")
 EVERYWHERE = "all"
 ORDER = (
     "queue",
@@ -63,6 +64,17 @@ def stage_of(task: Mapping[str, Any]) -> str:
 def name_of(task: Mapping[str, Any]) -> str:
     """A task in one word: ``infrastructure.main.apply``, ``approval[1]``."""
     return f"{task['task_id']}[{task['map_index']}]" if task["map_index"] >= 0 else str(task["task_id"])
+
+
+def shown(rows: Iterable[T], task_of: Callable[[T], Mapping[str, Any]]) -> list[T]:
+    """Those without the tasks that only wait for the runs of the clouds, once these are there."""
+    tasks = [(row, task_of(row)) for row in rows]
+    children = {(match[2], match[1]) for _, task in tasks if (match := CHILD.search(task["dag_run_id"]))}
+    return [
+        row
+        for row, task in tasks
+        if CHILD.search(task["dag_run_id"]) or tuple(str(task["task_id"]).split(".")) not in children
+    ]
 
 
 def rank(stage: str) -> tuple[int, str]:

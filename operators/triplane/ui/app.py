@@ -14,9 +14,9 @@ from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Respons
 from fastapi.responses import RedirectResponse
 
 from triplane.core.digest import digest
-from triplane.core.errors import InputError, RefusedError
+from triplane.core.errors import InputError
 from triplane.ui import approvals, changes, database, drift, history, inventory, overview, rollout
-from triplane.ui.archive import Archive
+from triplane.ui.archive import ERRORS, Archive
 from triplane.ui.inventory import Inventory
 from triplane.ui.models import Model, Run, Runs, Scope
 
@@ -168,9 +168,12 @@ def get_verification(environment: str, cloud: str, found: Readable, archive: Sto
 @api.get("/evidence", dependencies=_reads())
 def get_evidence(run_id: str, found: Readable, archive: Store) -> Response:
     """All that proves how a run came about, of the clouds whose DAGs the user may read."""
+    known = history.scopes(found, archive)
+    if archive.problems:
+        raise HTTPException(409, " ".join(archive.problems))
     try:
-        body = history.evidence(archive, history.scopes(found, archive), run_id)
-    except (InputError, RefusedError) as error:
+        body = history.evidence(known, run_id)
+    except ERRORS as error:
         raise HTTPException(404 if isinstance(error, InputError) else 409, str(error)) from error
     name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in run_id)
     attached = {"Content-Disposition": f'attachment; filename="evidence-{name}.zip"'}

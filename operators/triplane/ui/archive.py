@@ -6,14 +6,18 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from triplane import settings
-from triplane.core.errors import InputError, TriplaneError
+from triplane.core.errors import InputError, RefusedError, TriplaneError
 
 if TYPE_CHECKING:
     from triplane.core.change import ChangeSet
-    from triplane.core.ledger import Entry, Ledger
+    from triplane.core.ledger import Entry, Head
     from triplane.core.store import ArtifactStore
 
 T = TypeVar("T")
+ERRORS = (TriplaneError, OSError, ValueError, TypeError)
+"""What reading raises: what is there may have been tampered with."""
+NOBODY = "?"
+"""No platform has this name."""
 NO_KEY = "The API server cannot read Triplane's artifact store, so versions, change sets, drift and history are missing here: "
 
 
@@ -38,9 +42,11 @@ class Archive:
         self._problems[problem] = None
 
     def owners(self, environments: Sequence[str]) -> dict[str, str]:
-        """Environment -> the platform that it belongs to, of those that were deployed."""
-        found = {name: self._named(f"environments/{name}") for name in environments}
-        return {name: data.decode() for name, data in found.items() if data is not None}
+        """Environment -> the platform that it belongs to, of those that were deployed; nobody's where that cannot be read."""
+        if self._store is None:
+            return {}
+        found = {name: self._owner(name) for name in environments}
+        return {name: owner for name, owner in found.items() if owner}
 
     def deployed(self, scope: str) -> Mapping[str, Mapping[str, Any]]:
         """See :func:`triplane.core.deployed.read`."""
@@ -48,25 +54,29 @@ class Archive:
 
         return self._try(lambda store: deployed.read(store, scope)) or {}
 
-    def drift(self, environment: str) -> dict[str, Any] | None:
-        """The report of the last drift check."""
+    def drift(self, platform: str, environment: str) -> dict[str, Any] | None:
+        """The report of the last drift check, if it was this platform's: no check asks whose the environment is."""
         from triplane.drift import kept
 
-        return self._try(lambda _: kept.report(environment))
+        found = self._try(lambda _: kept.report(environment))
+        return found if found and found["platform"] == platform else None
 
-    def drift_history(self, environment: str) -> list[dict[str, Any]]:
-        """The counts of the drift checks, the oldest first."""
+    def drift_state(self, environment: str) -> Mapping[str, Any]:
+        """The alarms, and the counts of the drift checks: see :func:`triplane.drift.kept.state`."""
         from triplane.drift import kept
 
-        return list((self._try(lambda _: kept.state(environment)) or {}).get("history", ()))
+        return self._try(lambda _: kept.state(environment)) or {"alarms": {}, "history": []}
 
     def change_set(self, digest: str) -> ChangeSet | None:
         """The change set of this digest; XComs can name anything, so what is none is told."""
-        try:
-            return self._try(lambda _: settings.get_change_set(digest))
-        except (LookupError, TypeError, AttributeError):
-            self.tell(f"artifact {digest} is not a change set; start a new run")
-            return None
+
+        def work(_: ArtifactStore) -> ChangeSet:
+            try:
+                return settings.get_change_set(digest)
+            except (LookupError, TypeError, AttributeError, ValueError) as error:
+                raise RefusedError(f"artifact {digest} is not a change set; start a new run") from error
+
+        return self._try(work)
 
     def entries(self, scope: str) -> list[Entry]:
         """All entries of a ledger; none where it was tampered with, which is a problem."""
@@ -76,18 +86,20 @@ class Archive:
         """See :meth:`triplane.core.ledger.Ledger.newest`."""
         return self._try(lambda _: settings.ledger(scope).newest(limit, before)) or []
 
-    def ledger(self, scope: str) -> Ledger | None:
-        """The ledger of a scope."""
-        return self._try(lambda _: settings.ledger(scope))
+    def verified(self, scope: str) -> tuple[list[str], Head | None]:
+        """What is wrong with a ledger, and its head."""
+        ledger = settings.ledger(scope)
+        return self._try(lambda _: (ledger.problems(), ledger.head())) or ([], None)
 
-    def _named(self, name: str) -> bytes | None:
-        return self._try(lambda store: store.get_named(name))
+    def _owner(self, environment: str) -> str:
+        owner = self._try(lambda store: store.get_named(f"environments/{environment}") or b"")
+        return NOBODY if owner is None else owner.decode()
 
     def _try(self, work: Callable[[ArtifactStore], T]) -> T | None:
         if self._store is None:
             return None
         try:
             return work(self._store)
-        except (TriplaneError, OSError, ValueError) as error:
+        except ERRORS as error:
             self.tell(str(error))
             return None

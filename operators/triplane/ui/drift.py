@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from triplane.core.drift import STATES
-from triplane.drift.report import bounded
-from triplane.ui.models import Drift, DriftReport
+from triplane.drift.alarms import Alarm, Alarms, groups
+from triplane.drift.report import bounded, coverage
+from triplane.ui.models import Drift, DriftReport, Scope
 
 if TYPE_CHECKING:
     from triplane.ui.archive import Archive
@@ -18,38 +19,63 @@ BYTES = 1_500_000
 HISTORY = 120
 
 
+class Check(NamedTuple):
+    """Whose drift is looked for where, and by which DAG."""
+
+    platform: str
+    environment: str
+    dag_id: str
+
+
 def drift(found: Inventory, archive: Archive) -> Drift:
     """The environments whose drift DAG the user may read. What is about clouds whose DAG he may not read is left out."""
-    scopes = [scope for _, scope in found.scopes(archive.owners(found.environments())) if scope.drift_dag_id]
-    clouds: dict[tuple[str, str], set[str]] = {}
-    for scope in scopes:
-        clouds.setdefault((scope.environment, scope.drift_dag_id), set()).add(scope.cloud)
-    reports = tuple(
-        DriftReport(
-            environment=environment,
-            dag_id=dag_id,
-            report=bounded(of_clouds(report, readable), BYTES)
-            if (report := archive.drift(environment))
-            else None,
-            history=tuple(archive.drift_history(environment)[-HISTORY:]),
-        )
-        for (environment, dag_id), readable in clouds.items()
-    )
+    scopes = [scope for _, scope in found.scopes(archive.owners(found.environments()))]
+    reports = tuple(_report(archive, check, clouds) for check, clouds in checks(scopes).items())
     return Drift(problems=archive.problems, environments=reports)
 
 
-def of_clouds(report: Mapping[str, Any], clouds: set[str]) -> dict[str, Any]:
-    """The report as far as it is about these clouds."""
+def checks(scopes: Iterable[Scope]) -> dict[Check, set[str]]:
+    """The checks whose DAG the user may read -> the clouds whose DAG he may read, too."""
+    found: dict[Check, set[str]] = {}
+    for scope in scopes:
+        if scope.drift_dag_id:
+            check = Check(scope.platform, scope.environment, scope.drift_dag_id)
+            found.setdefault(check, set()).add(scope.cloud)
+    return found
+
+
+def of_clouds(
+    report: Mapping[str, Any], clouds: Collection[str], alarms: Mapping[str, Alarm]
+) -> Mapping[str, Any]:
+    """The report as far as it is about these clouds; ``alarms`` are the known ones of all."""
 
     def seen(address: str) -> bool:
         return address.split("/")[0] in clouds
 
     components = [item for item in report["components"] if seen(item["address"])]
-    groups = [
-        {**group, "components": kept, "clouds": [cloud for cloud in group["clouds"] if cloud in clouds]}
-        for group in report["groups"]
-        if (kept := [address for address in group["components"] if seen(address)])
-    ]
-    left = {address: said for address, said in report.get("left_behind", {}).items() if seen(address)}
-    counts = {state: sum(item["state"] == state for item in components) for state in STATES}
-    return {**report, **counts, "components": components, "groups": groups, "left_behind": left}
+    if len(components) == len(report["components"]):
+        return report
+    own = Alarms(known={key: alarm for key, alarm in alarms.items() if seen(alarm["address"])})
+    return {
+        **report,
+        **{state: sum(item["state"] == state for item in components) for state in STATES},
+        "components": components,
+        "groups": groups(components, own),
+        "coverage": coverage(components),
+        "alarms": {"known": len(own.known)},
+        "left_behind": {
+            address: said for address, said in report.get("left_behind", {}).items() if seen(address)
+        },
+    }
+
+
+def _report(archive: Archive, check: Check, clouds: Collection[str]) -> DriftReport:
+    """The counts of earlier checks are of all clouds: they are for those who may read all."""
+    state, known = archive.drift_state(check.environment), archive.drift(check.platform, check.environment)
+    report = of_clouds(known, clouds, state["alarms"]) if known else None
+    return DriftReport(
+        environment=check.environment,
+        dag_id=check.dag_id,
+        report=bounded(report, BYTES) if report else None,
+        history=tuple(state["history"][-HISTORY:]) if report and report is known else (),
+    )

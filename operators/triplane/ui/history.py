@@ -39,9 +39,7 @@ def verify(archive: Archive, scope: Scope) -> Verification:
     """Whether the whole chain holds. Seals can only be checked with the signing key, which API servers need not have."""
     from triplane import settings
 
-    ledger = archive.ledger(_name(scope))
-    broken = ledger.problems() if ledger else []
-    head = ledger.head() if ledger else None
+    broken, head = archive.verified(_name(scope))
     return Verification(
         problems=archive.problems,
         entries=head.number + 1 if head else 0,
@@ -50,16 +48,17 @@ def verify(archive: Archive, scope: Scope) -> Verification:
     )
 
 
-def evidence(archive: Archive, known: tuple[Scope, ...], run_id: str) -> bytes:
+def evidence(known: tuple[Scope, ...], run_id: str) -> bytes:
     """The evidence bundle of a run, from the ledgers of these scopes.
 
     :raises InputError: none of them knows the run
+    :raises RefusedError: a ledger or a change set was tampered with
     """
     from triplane import settings
     from triplane.core.evidence import bundle
     from triplane.core.evidence import evidence as collect
 
-    ledgers = [ledger for scope in known if (ledger := archive.ledger(_name(scope)))]
+    ledgers = [settings.ledger(_name(scope)) for scope in known]
     keys = settings.signing_keys() if settings.has_signing_key() else ()
     return bundle(collect(run_id, ledgers, settings.get_change_set, keys))
 

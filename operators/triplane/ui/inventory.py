@@ -61,10 +61,11 @@ class Inventory:
         return tuple(dict.fromkeys(name for dag in self.clouds for name in dag.environments))
 
     def scopes(self, owners: Mapping[str, str]) -> Iterator[tuple[CloudDag, Scope]]:
-        """Each cloud in each environment. ``owners`` says which platform an environment belongs to, once it was deployed."""
+        """Each cloud in each environment. ``owners`` says which platform an environment belongs to, once it was deployed:
+        those of others are left out."""
         for dag in self.clouds:
             for environment in dag.environments:
-                if owners.get(environment) in (None, dag.platform):
+                if owners.get(environment, dag.platform) == dag.platform:
                     yield (
                         dag,
                         Scope(
@@ -148,14 +149,15 @@ def _latest(session: Session, dag_ids: list[str]) -> list[tuple[str, Any]]:
 def _cloud_dag(session: Session, dag_id: str, version: Any) -> CloudDag:
     from airflow.models.serialized_dag import SerializedDagModel
 
-    if version not in _read:
+    found = _read.get(version)
+    if found is None:
         model: Any = session.get(SerializedDagModel, version)
         found = read(model.data)
         session.expunge(model)
         while len(_read) >= KNOWN:
             _read.pop(next(iter(_read)), None)
         _read[version] = found
-    return _read[version]
+    return found
 
 
 def _plain(item: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from triplane.ui import database
 from triplane.ui.database import RunKey, TaskRow
+from triplane.ui.drift import checks, of_clouds
 from triplane.ui.inventory import CloudDag, Inventory, is_child, is_component
 from triplane.ui.models import Cell, Component, ComponentState, DriftAge, Overview, Run, Scope
 
@@ -39,32 +40,36 @@ def overview(session: Session, found: Inventory, archive: Archive) -> Overview:
     environments = found.environments()
     scopes = list(found.scopes(archive.owners(environments)))
     recent = database.recent_runs(session, found.dag_ids, LOOKED_AT)
-    last = {(scope.environment, scope.cloud): last_rollout(recent, dag, scope) for dag, scope in scopes}
-    keys = [(run.dag_id, run.run_id) for run in last.values() if run]
+    there = {scope: archive.deployed(f"{scope.environment}/{scope.cloud}") for _, scope in scopes}
+    last = last_rollouts(session, scopes, recent, there)
+    keys = [(run.dag_id, run.run_id) for run in last.values()]
     places = component_states(database.tasks(session, keys, tuple(STATES)), found)
-    reports = {name: report for name in environments if (report := archive.drift(name))}
-    drifted = {name: drift_states(report) for name, report in reports.items()}
-    checked = {scope.environment for _, scope in scopes if scope.drift_dag_id}
+    asked = dict.fromkeys((scope.platform, scope.environment) for _, scope in scopes)
+    reports = {key: report for key in asked if (report := archive.drift(*key))}
+    drifted = {key: drift_states(report) for key, report in reports.items()}
+    ages = tuple(
+        drift_age(of_clouds(report, clouds, archive.drift_state(check.environment)["alarms"]))
+        for check, clouds in checks(scope for _, scope in scopes).items()
+        if (report := reports.get((check.platform, check.environment)))
+    )
     cells: dict[tuple[str, str], dict[str, Cell]] = {}
     for dag, scope in scopes:
-        run = last[scope.environment, scope.cloud]
+        run, deployed = last.get(scope), there[scope]
         at = places.get((run.dag_id, run.run_id), {}) if run else {}
-        deployed = archive.deployed(f"{scope.environment}/{scope.cloud}")
+        drift_of = drifted.get((scope.platform, scope.environment), {})
         for address in dict.fromkeys((*dag.components, *filter(is_component, deployed))):
             cells.setdefault((dag.dag_id, address), {})[scope.environment] = cell(
-                deployed.get(address), at.get(address), drifted.get(scope.environment, {}).get(address, "")
+                deployed.get(address), at.get(address), drift_of.get(address, "")
             )
     return Overview(
         problems=archive.problems,
         environments=environments,
-        scopes=tuple(
-            scope.model_copy(update={"last": last[scope.environment, scope.cloud]}) for _, scope in scopes
-        ),
+        scopes=tuple(scope.model_copy(update={"last": last.get(scope)}) for _, scope in scopes),
         components=tuple(
             Component(address=address, dag_id=dag_id, cells=of) for (dag_id, address), of in cells.items()
         ),
         edges=tuple(dict.fromkeys(edge for dag in found.clouds for edge in dag.edges)),
-        drift=tuple(drift_age(report) for name, report in reports.items() if name in checked),
+        drift=ages,
         runs=_started(recent),
         waiting=len(database.waiting(session, found.dag_ids)),
     )
@@ -77,6 +82,26 @@ def started_runs(session: Session, found: Inventory) -> tuple[Run, ...]:
 
 def _started(recent: Iterable[Run]) -> tuple[Run, ...]:
     return tuple(run for run in recent if not is_child(run.run_id))[:SHOWN]
+
+
+def last_rollouts(
+    session: Session,
+    scopes: Sequence[tuple[CloudDag, Scope]],
+    recent: Sequence[Run],
+    there: Mapping[Scope, Mapping[str, Mapping[str, Any]]],
+) -> dict[Scope, Run]:
+    """The newest rollout of each scope: one of the recent runs, or that of what was deployed last, long ago."""
+    found = {scope: run for dag, scope in scopes if (run := last_rollout(recent, dag, scope))}
+    older = {
+        (scope.dag_id, str(known["run_id"])): scope
+        for scope, deployed in there.items()
+        if scope not in found
+        for known in deployed.values()
+    }
+    runs = database.runs(session, list(older))
+    for key in sorted(runs, key=lambda key: runs[key].started):
+        found[older[key]] = runs[key]
+    return found
 
 
 def last_rollout(recent: Iterable[Run], dag: CloudDag, scope: Scope) -> Run | None:

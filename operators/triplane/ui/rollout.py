@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from triplane.core.stages import CHILD, EVERYWHERE, cloud_of, rank, stage_of
+from triplane.core.stages import CHILD, EVERYWHERE, cloud_of, rank, shown, stage_of
 from triplane.core.words import CLOUDS
 from triplane.ui import database
 from triplane.ui.database import TaskRow
@@ -29,7 +29,7 @@ def rollout(session: Session, found: Inventory, run: Run) -> Rollout:
     waits = {place for row in rows if (place := waiting_task(row)) and place.dag_id in found.dag_ids}
     parents = database.tasks(session, {(place.dag_id, place.run_id) for place in waits}, ENDED)
     gone = {place for row in parents if (place := place_of(row)) in waits}
-    tasks = [task(row, found, gone) for row in shown(rows)]
+    tasks = [task(row, found, gone) for row in shown(rows, lambda row: row.place)]
     tasks.sort(key=lambda item: (rank(item.stage), item.cloud, item.task_id, item.map_index))
     seen = {item.cloud for item in tasks}
     pushed = database.xcoms(session, keys, TRAFFIC)
@@ -79,15 +79,6 @@ def task(row: TaskRow, found: Inventory, gone: Collection[Place] = ()) -> Task:
         address=dag.addresses.get(row.task_id, "") if dag else "",
         retry=retry if row.state == "failed" else None,
     )
-
-
-def shown(rows: list[TaskRow]) -> Iterable[TaskRow]:
-    """Without the tasks that only wait for runs that are there themselves."""
-    children = {(match[2], match[1]) for row in rows if (match := CHILD.search(row.run_id))}
-    for row in rows:
-        parts = tuple(row.task_id.split("."))
-        if CHILD.search(row.run_id) or parts not in children:
-            yield row
 
 
 def _traffic(pushed: Mapping[tuple[str, str, str], Any], found: Inventory) -> Iterator[Traffic]:

@@ -7,15 +7,21 @@ import json
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.utils.session import create_session
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
+from tests.page.auth import READS
 from tests.page.world import ASKING, DONE, FAILING, World
 
 from triplane import settings
+from triplane.core.errors import RefusedError
+from triplane.core.store import ArtifactStore
+from triplane.drift import kept
+from triplane.ui import overview
 from triplane.ui.app import VIEWS, application
 
 Client = Callable[[str], TestClient]
@@ -145,3 +151,73 @@ def test_a_forged_xcom_shows_nothing_that_is_no_change_set(world: World, client:
     assert "hunter2" not in found.text
     assert found.json()["clouds"] == []
     assert "is not a change set" in found.json()["problems"][0]
+
+
+def test_who_may_read_the_drift_check_and_one_cloud_sees_the_drift_of_that_cloud_alone(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(READS, "vera", {"deploy_gcp", "drift_check"})
+    found = client("vera").get(f"{API}/drift").json()["environments"][0]
+    assert found["report"]["unknown"] == 1
+    assert not [cloud for cloud in ("aws/", "azure/") if cloud in json.dumps(found)]
+    assert found["history"] == []
+    (age,) = client("vera").get(f"{API}/overview").json()["drift"]
+    assert age["expected"] == found["report"]["coverage"]["expected"] == 4
+
+
+def test_a_drift_report_of_another_platform_is_not_shown(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two platforms may name an environment alike: the check of the one keeps its report over the other's."""
+    report = kept.report("staging")
+    assert report is not None
+    monkeypatch.setattr(kept, "report", lambda environment: {**report, "platform": "other"})
+    bob = client("bob")
+    assert {each["report"] for each in bob.get(f"{API}/drift").json()["environments"]} == {None}
+    found = bob.get(f"{API}/overview").json()
+    assert found["drift"] == []
+    assert {cell["drift"] for each in found["components"] for cell in each["cells"].values()} == {""}
+
+
+@pytest.mark.parametrize("owner", [b"other", None])
+def test_nothing_is_shown_of_an_environment_of_another_platform_or_of_nobody_knows_whom(
+    client: Client, monkeypatch: pytest.MonkeyPatch, owner: bytes | None
+) -> None:
+    def get_named(store: ArtifactStore, name: str) -> bytes | None:
+        if name != "environments/staging":
+            return before(store, name)
+        if owner is None:
+            raise RefusedError("its key is gone")
+        return owner
+
+    before = ArtifactStore.get_named
+    monkeypatch.setattr(ArtifactStore, "get_named", get_named)
+    bob = client("bob")
+    for path in (f"way-back?{OF_SCOPE}", f"verification?{OF_SCOPE}", f"history?{OF_SCOPE}"):
+        assert bob.get(f"{API}/{path}").status_code == 404
+    assert bob.get(f"{API}/evidence?run_id={DONE}").status_code == (404 if owner else 409)
+    found = bob.get(f"{API}/overview").json()
+    assert {each["environment"] for each in found["scopes"]} == {"prod"}
+    assert found["problems"] == ([] if owner else ["its key is gone"])
+
+
+def test_a_ledger_that_cannot_be_read_is_a_problem(client: Client, home: Path) -> None:
+    entry = home / "store" / "ledger" / "staging" / "aws" / "00000000.json"
+    before = entry.read_bytes()
+    entry.write_text('{"number": 0}')
+    try:
+        bob = client("bob")
+        assert bob.get(f"{API}/evidence?run_id={DONE}").status_code == 409
+        for path in ("verification", "history", "way-back"):
+            assert bob.get(f"{API}/{path}?{OF_SCOPE}").json()["problems"]
+    finally:
+        entry.write_bytes(before)
+
+
+def test_the_last_rollout_is_known_long_after(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many runs may have come after it: what it has deployed says which one it was."""
+    monkeypatch.setattr(overview, "LOOKED_AT", 0)
+    scopes = client("bob").get(f"{API}/overview").json()["scopes"]
+    assert {each["last"]["run_id"] for each in scopes if each["environment"] == "staging"} == {
+        f"{DONE}.{cloud}.apply" for cloud in ("aws", "gcp", "azure")
+    }

@@ -10,6 +10,9 @@ import pytest
 
 from triplane.core.approval import Policy
 from triplane.core.change import ChangeSet, ComponentChange, Risk
+from triplane.core.stages import shown
+from triplane.drift.alarms import Alarms, groups
+from triplane.drift.report import coverage
 from triplane.ui import approvals, changes, drift, history, overview, rollout
 from triplane.ui.approvals import Person
 from triplane.ui.changes import Asked
@@ -217,24 +220,37 @@ def test_what_is_denied_comes_first_and_what_is_deployed_now_is_said() -> None:
 
 
 def test_drift_of_clouds_that_are_not_readable_is_left_out() -> None:
-    def item(address: str, state: str) -> dict[str, Any]:
-        return {"address": address, "state": state}
+    def item(address: str, last_good: str) -> dict[str, Any]:
+        resource = {
+            **{"address": "r", "action": "update", "attributes": [{"name": "tags"}]},
+            **{"first_seen": last_good, "fingerprint": address},
+        }
+        return {"address": address, "state": "drifted", "last_good": last_good, "resources": [resource]}
 
-    report = {
-        "drifted": 2,
-        "in_sync": 0,
-        "components": [item("aws/stack/a", "drifted"), item("gcp/stack/b", "drifted")],
-        "groups": [
-            {"cause": "c", "clouds": ["aws", "gcp"], "components": ["aws/stack/a", "gcp/stack/b"]},
-            {"cause": "d", "clouds": ["gcp"], "components": ["gcp/stack/b"]},
-        ],
-    }
-    found = drift.of_clouds(report, {"aws"})
-    assert found["drifted"] == 1
-    assert [each["address"] for each in found["components"]] == ["aws/stack/a"]
-    assert [(each["cause"], each["clouds"], each["components"]) for each in found["groups"]] == [
-        ("c", ["aws"], ["aws/stack/a"])
+    components = [
+        item("aws/stack/a", "2026-02-01T00:00:00+00:00"),
+        item("gcp/stack/b", "2026-01-01T00:00:00+00:00"),
     ]
+    alarms = {each["address"]: {"address": each["address"]} for each in components}
+    report = {
+        "components": components,
+        **{
+            "drifted": 2,
+            "groups": groups(components, Alarms(known=alarms)),
+            "coverage": coverage(components),
+        },
+        **{"alarms": {"known": 2}, "left_behind": {"gcp/chart/old": "its release stays"}},
+    }
+    assert drift.of_clouds(report, {"aws", "gcp"}, alarms) is report
+    found = drift.of_clouds(report, {"aws"}, alarms)
+    assert "gcp" not in str(found)
+    assert [each["address"] for each in found["components"]] == ["aws/stack/a"]
+    assert [(each["components"], each["resources"], each["alarm"]) for each in found["groups"]] == [
+        (["aws/stack/a"], 1, True)
+    ]
+    assert (found["drifted"], found["alarms"]["known"], found["coverage"]["expected"]) == (1, 1, 1)
+    assert found["coverage"]["oldest_good"]["address"] == "aws/stack/a"
+    assert found["left_behind"] == {}
 
 
 def test_an_entry_says_who_and_what() -> None:
@@ -260,8 +276,8 @@ def test_an_entry_says_who_and_what() -> None:
 def test_a_task_that_only_waits_for_a_run_is_not_shown_beside_it() -> None:
     waits = row("apply.aws", "deferred", dag_id="shop_deploy")
     child = row("infrastructure.network.apply", "running", run_id="r1.aws.apply")
-    assert list(rollout.shown([waits, child])) == [child]
-    assert list(rollout.shown([waits])) == [waits]
+    assert shown([waits, child], lambda each: each.place) == [child]
+    assert shown([waits], lambda each: each.place) == [waits]
     found = rollout.task(child, FOUND)
     assert (found.cloud, found.stage, found.address) == ("aws", "infrastructure", ADDRESSES[0])
 
