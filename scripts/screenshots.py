@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import argparse
 import json
-import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from tests.page.browser import chromium, sign_in
 
 from triplane.sandbox.airflow import AirflowApi
 
@@ -82,14 +86,10 @@ def _of(run_id: str) -> str:
 @contextmanager
 def _window(server: str, password: str, theme: Any) -> Iterator[Page]:
     """Bob's browser, in a theme."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+    with chromium() as browser:
         context = browser.new_context(viewport=SIZE, color_scheme=theme)  # type: ignore[arg-type]
-        login = {"username": "bob", "password": password}
-        token = context.request.post(f"{server}/auth/token", data=login).json()["access_token"]
-        context.add_cookies([{"name": "_token", "value": token, "url": server}])
+        sign_in(context, server, "bob", password)
         yield context.new_page()
-        browser.close()
 
 
 def _take(page: Page, address: str, file: Path, *, frame: bool = True) -> None:

@@ -25,6 +25,13 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
+def sign_in(context: BrowserContext, server: str, user: str, password: str) -> None:
+    """Have a window be a user's."""
+    login = {"username": user, "password": password}
+    token = context.request.post(f"{server}/auth/token", data=login).json()["access_token"]
+    context.add_cookies([{"name": "_token", "value": token, "url": server}])
+
+
 class Visit:
     """A user in a browser window of his own. What the browser asks other machines for is refused, and kept."""
 
@@ -35,10 +42,7 @@ class Visit:
         self.context: BrowserContext = browser.new_context(**options)  # type: ignore[arg-type]
         self.context.set_default_timeout(WAIT_MS)
         self.context.route(lambda url: not url.startswith(airflow.url), self._refuse)
-        login = {"username": user, "password": airflow.password(user)}
-        answer = self.context.request.post(f"{airflow.url}/auth/token", data=login)
-        token = answer.json()["access_token"]
-        self.context.add_cookies([{"name": "_token", "value": token, "url": airflow.url}])
+        sign_in(self.context, airflow.url, user, airflow.password(user))
         self.page = self.context.new_page()
         self.page.on("pageerror", lambda error: self._broke(f"{error} {error.stack}"))
         self.page.on("console", self._said)

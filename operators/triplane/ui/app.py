@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 from typing import Annotated, Any, NamedTuple
@@ -175,7 +176,7 @@ def get_evidence(run_id: str, found: Readable, archive: Store) -> Response:
         body = history.evidence(known, run_id)
     except ERRORS as error:
         raise HTTPException(404 if isinstance(error, InputError) else 409, str(error)) from error
-    name = "".join(letter if letter.isalnum() or letter in "._-" else "_" for letter in run_id)
+    name = re.sub(r"[^\w.-]", "_", run_id, flags=re.ASCII)
     attached = {"Content-Disposition": f'attachment; filename="evidence-{name}.zip"'}
     return Response(
         body, media_type="application/zip", headers=HEADERS | attached | {"Cache-Control": "no-store"}

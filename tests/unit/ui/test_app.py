@@ -21,7 +21,7 @@ from triplane import settings
 from triplane.core.errors import RefusedError
 from triplane.core.store import ArtifactStore
 from triplane.drift import kept
-from triplane.ui import overview
+from triplane.ui import database, overview
 from triplane.ui.app import VIEWS, application
 
 Client = Callable[[str], TestClient]
@@ -151,6 +151,22 @@ def test_a_forged_xcom_shows_nothing_that_is_no_change_set(world: World, client:
     assert "hunter2" not in found.text
     assert found.json()["clouds"] == []
     assert "is not a change set" in found.json()["problems"][0]
+
+
+def test_an_xcom_makes_no_objects(world: World, client: Client) -> None:
+    """Airflow's own decoder would import the class and make one of it."""
+    named = {
+        "__classname__": "airflow.sdk.definitions.asset.Asset",
+        "__version__": 1,
+        "__data__": {"name": "a"},
+    }
+    with create_session() as session:
+        world.session = session
+        world.run("deploy", "manual__object", "staging", "failed", datetime.now(UTC))
+        world.tasks("deploy", "manual__object", {"change_sets": "success"}, None, limit=0)
+        world.xcom("deploy", "manual__object", "change_sets", "change_sets", json.dumps(named))
+        (found,) = database.xcoms(session, [("deploy", "manual__object")], "change_sets").values()
+    assert found == named
 
 
 def test_who_may_read_the_drift_check_and_one_cloud_sees_the_drift_of_that_cloud_alone(
