@@ -108,13 +108,23 @@ def claim(environment: str, platform: str) -> None:
 
     :raises InputError: it belongs to another platform
     """
-    store, name = artifact_store(), f"environments/{environment}"
-    owner = store.get_named(name)
-    if owner is None:
-        store.put_named(name, platform.encode())
-    elif owner.decode() != platform:
+    if environment_owner(environment) is None:
+        artifact_store().create_named(f"environments/{environment}", platform.encode())
+    check_owner(environment, platform)
+
+
+def environment_owner(environment: str) -> str | None:
+    """The platform that has taken ``environment``, None if none has."""
+    owner = artifact_store().get_named(f"environments/{environment}")
+    return None if owner is None else owner.decode()
+
+
+def check_owner(environment: str, platform: str) -> None:
+    """:raises InputError: ``environment`` belongs to another platform"""
+    owner = environment_owner(environment)
+    if owner not in (None, platform):
         raise InputError(
-            f"the environment {environment} of this artifact store belongs to the platform {owner.decode()}; "
+            f"the environment {environment} of this artifact store belongs to the platform {owner}; "
             f"{platform} needs another name for it, or an artifact store of its own"
         )
 

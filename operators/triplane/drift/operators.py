@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from triplane import metrics, settings
 from triplane.core import assets
 from triplane.core.drift import STATES, UNKNOWN
+from triplane.core.errors import InputError
 from triplane.drift import report
 
 if TYPE_CHECKING:
@@ -72,6 +73,10 @@ class DriftReportOperator(BaseOperator):
         from triplane.drift import kept
         from triplane.drift.alarms import groups, raised
 
+        try:
+            settings.check_owner(self.environment, self.platform)
+        except InputError as error:
+            raise AirflowFailException(str(error)) from error
         instance: Any = context["task_instance"]
         run: Any = context["dag_run"]
         policy = {**NOTIFY_ALWAYS, **self.policies.get(self.environment, {})}

@@ -55,7 +55,7 @@ class Archive:
         return self._try(lambda store: deployed.read(store, scope)) or {}
 
     def drift(self, platform: str, environment: str) -> dict[str, Any] | None:
-        """The report of the last drift check, if it was this platform's: no check asks whose the environment is."""
+        """The report of the last drift check, if it was this platform's: one from before the environment was taken may be another's."""
         from triplane.drift import kept
 
         found = self._try(lambda _: kept.report(environment))
@@ -92,8 +92,8 @@ class Archive:
         return self._try(lambda _: (ledger.problems(), ledger.head())) or ([], None)
 
     def _owner(self, environment: str) -> str:
-        owner = self._try(lambda store: store.get_named(f"environments/{environment}") or b"")
-        return NOBODY if owner is None else owner.decode()
+        owner = self._try(lambda _: settings.environment_owner(environment) or "")
+        return NOBODY if owner is None else owner
 
     def _try(self, work: Callable[[ArtifactStore], T]) -> T | None:
         if self._store is None:

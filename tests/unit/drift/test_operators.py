@@ -176,6 +176,13 @@ def test_images_have_a_memory_of_their_own(airflow: Airflow) -> None:
     assert (blind["state"], blind["last_good"]) == ("unknown", again["checked_at"])
 
 
+def test_an_environment_of_another_platform_is_not_reported_on(airflow: Airflow) -> None:
+    settings.claim("prod", "other")
+    with pytest.raises(AirflowFailException, match="belongs to the platform other"):
+        airflow.check("r1")
+    assert kept.report("prod") is None
+
+
 def test_what_has_left_the_spec_is_told_and_raises_no_alarm(airflow: Airflow) -> None:
     known = {name: {"revision": "c" * 40} for name in ("aws/machines/workers", ADDRESS)}
     settings.artifact_store().put_named("deployments/prod/aws", json.dumps(known).encode())

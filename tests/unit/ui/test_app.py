@@ -184,7 +184,7 @@ def test_who_may_read_the_drift_check_and_one_cloud_sees_the_drift_of_that_cloud
 def test_a_drift_report_of_another_platform_is_not_shown(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Two platforms may name an environment alike: the check of the one keeps its report over the other's."""
+    """Before one of them has deployed, two platforms may check environments of the same name."""
     report = kept.report("staging")
     assert report is not None
     monkeypatch.setattr(kept, "report", lambda environment: {**report, "platform": "other"})
