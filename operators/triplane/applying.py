@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from triplane import settings, standing
+from triplane import authorized, standing
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -43,7 +43,7 @@ class Applying(BaseOperator):
         :raises RefusedError: it needs an approval and has none that holds, or its parent run waits no more
         :raises StaleError: the approved plan is too old
         """
-        change = settings.approved_change(context, self)
+        change = authorized.approved_change(context, self)
         if self.needs_approval:
             standing.check_parent(context, self.scope.rpartition("/")[2])
         return change

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import fcntl
-import hashlib
-import hmac
 import io
 import json
 import os
@@ -13,18 +10,16 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk.configuration import conf
 
 from triplane.core.digest import canonical_json
-from triplane.core.errors import InputError, RefusedError
+from triplane.core.errors import InputError
 
 if TYPE_CHECKING:
-    from triplane.core.approval import Decision
-    from triplane.core.change import ChangeSet, ComponentChange
+    from triplane.core.change import ChangeSet
     from triplane.core.history import Version
     from triplane.core.ledger import Ledger
     from triplane.core.redact import Redactor
@@ -198,74 +193,6 @@ def put_change_set(change_set: ChangeSet) -> str:
     return artifact_store().put(canonical_json(change_set.to_json()))
 
 
-def authorized_change(
-    context: Any, address: str, change_set: str, authorization: Mapping[str, Any] | str | None
-) -> ComponentChange:
-    """The approved change of the component at ``address``, after checking that it may be applied now.
-
-    Reads the change set by its digest from the artifact store and verifies the signed decisions in
-    ``authorization`` (``{"decisions": [...]}``) for this very run. Outside of a deployment window, and in a freeze,
-    the ledger has to know that this run or this change set was authorized before.
-
-    :raises RefusedError: not approved, expired, for another run or other content, begun at the wrong time, or
-        tampered with
-    """
-    from triplane.core.approval import Decision, closed
-    from triplane.core.history import AUTHORIZED
-
-    found = get_change_set(change_set)
-    value = json.loads(authorization) if isinstance(authorization, str) else (authorization or {})
-    decisions = [Decision.from_json(item) for item in value.get("decisions") or []]
-    run = context["dag_run"]
-    verify_decisions(found, decisions, run)
-    if why := closed(found, datetime.now(UTC)):
-        entries = ledger(f"{found.environment}/{found.cloud}").entries(AUTHORIZED)
-        if not any(
-            change_set == entry.body["digest"] or run.run_id == entry.body["run_id"] for entry in entries
-        ):
-            raise RefusedError(f"{found.environment} is {why}, and this run was not begun before")
-    change = found.change(address)
-    if change is None:
-        raise RefusedError(f"{address} is not in change set {change_set}; plan again")
-    return change
-
-
-def verify_decisions(change_set: ChangeSet, decisions: Sequence[Decision], run: Any) -> None:
-    """Make sure that ``decisions`` let ``run`` apply ``change_set`` now, by themselves or as a release's way back.
-
-    :raises RefusedError: they do not
-    :raises StaleError: the change set is older than its policy allows
-    """
-    from triplane.core.approval import verify
-
-    if change_set.undoes and not uncovered_undo(change_set, decisions, run):
-        return
-    verify(
-        change_set,
-        decisions,
-        keys=signing_keys(),
-        dag_id=run.dag_id,
-        run_id=run.run_id,
-        now=datetime.now(UTC),
-    )
-
-
-def uncovered_undo(change_set: ChangeSet, decisions: Sequence[Decision], run: Any) -> str:
-    """Why the approval of a release does not cover ``change_set``, which undoes it; empty if it does."""
-    from triplane.core.undo import uncovered
-
-    return uncovered(
-        get_change_set(change_set.undoes["change_set"]),
-        change_set,
-        decisions,
-        keys=signing_keys(),
-        dag_id=run.dag_id,
-        run_id=run.run_id,
-        entries=ledger(f"{change_set.environment}/{change_set.cloud}").entries(),
-        now=datetime.now(UTC),
-    )
-
-
 def frozen_version(versions: Sequence[Version]) -> dict[str, Any]:
     """Versions of the same source, one a cloud, as what a freeze task returns: with the images deployed then."""
     images: dict[str, str] = {}
@@ -273,103 +200,6 @@ def frozen_version(versions: Sequence[Version]) -> dict[str, Any]:
         images |= get_change_set(version.change_set).images
     source, revision = versions[0].source, versions[0].revision
     return {"source": source, "revision": revision, "asked": revision, "images": images, "tests": {}}
-
-
-def approved_change(context: Any, operator: Any) -> ComponentChange | None:
-    """What an applying operator may apply: its attributes ``address``, ``scope``, ``change_set``,
-    ``authorization``, ``change`` and ``needs_approval`` say so. None where it was built without any of them, by hand.
-
-    ``needs_approval`` is fixed when the DAG is built: an edited XCom that empties ``change_set`` does not turn
-    an approved deployment into one by hand.
-
-    :raises RefusedError: it needs an approval and has none that holds
-    """
-    if operator.needs_approval:
-        if not operator.change_set:
-            raise RefusedError(
-                f"{operator.address}: there is no approved change set to apply; start a new run"
-            )
-        found = get_change_set(operator.change_set)
-        if operator.scope != f"{found.environment}/{found.cloud}":
-            raise RefusedError(
-                f"{operator.address}: the change set is for {found.environment}/{found.cloud}, "
-                f"this task is for {operator.scope}"
-            )
-        return authorized_change(context, operator.address, operator.change_set, operator.authorization)
-    return read_change(operator.change)
-
-
-def seal(context: Any, change: ComponentChange) -> dict[str, Any]:
-    """``change`` for XCom, signed for this run where ``[triplane] signing_key`` is set.
-
-    XComs can be edited through the API: without the seal a plan's risk could be talked down before people
-    are asked.
-    """
-    value = change.to_json()
-    run = context.get("dag_run")
-    if run is None or not has_signing_key():
-        return value
-    return value | {"seal": _seal(run, value, signing_keys()[0])}
-
-
-def unseal(context: Any, value: Any) -> ComponentChange:
-    """The inverse of :func:`seal`. :raises RefusedError: a plan task of this run did not return ``value``"""
-    from triplane.core.change import ComponentChange
-
-    change = ComponentChange.from_json(value)
-    content = change.to_json()
-    seals = [_seal(context["dag_run"], content, key) for key in signing_keys()]
-    if not any(hmac.compare_digest(str(value.get("seal", "")), item) for item in seals):
-        raise RefusedError(f"{change.address}: the plan was changed after its task returned it; plan again")
-    return change
-
-
-def _seal(run: Any, content: Mapping[str, Any], key: str) -> str:
-    data = canonical_json(["plan", run.dag_id, run.run_id, dict(content)])
-    return hmac.new(key.encode(), data, hashlib.sha256).hexdigest()
-
-
-def seal_tests(result: Mapping[str, Any]) -> dict[str, Any]:
-    """What tests found, for XCom, signed for their source and image where ``[triplane] signing_key`` is set."""
-    if not has_signing_key():
-        return dict(result)
-    return {**result, "seal": _tests_seal(result, signing_keys()[0])}
-
-
-def unseal_tests(value: Mapping[str, Any]) -> dict[str, Any]:
-    """The inverse of :func:`seal_tests`. :raises RefusedError: no test task returned ``value``"""
-    content = {name: item for name, item in value.items() if name != "seal"}
-    if not any(
-        hmac.compare_digest(str(value.get("seal", "")), _tests_seal(content, key)) for key in signing_keys()
-    ):
-        raise RefusedError(
-            f"the result of the tests {content.get('name')} was changed after their task returned it; start a new run"
-        )
-    return content
-
-
-def _tests_seal(content: Mapping[str, Any], key: str) -> str:
-    return hmac.new(key.encode(), canonical_json(["tests", dict(content)]), hashlib.sha256).hexdigest()
-
-
-def pending(changes: Mapping[str, Any]) -> list[str]:
-    """The names of those of ``changes`` (name -> what a plan's task returned) that change something."""
-    found = {name: read_change(value) for name, value in changes.items()}
-    return [name for name, change in found.items() if change is not None and change.changed]
-
-
-def read_change(value: Any) -> ComponentChange | None:
-    """A change as an operator gets it from XCom: a value, its JSON, or what a template made of it."""
-    from triplane.core.change import ComponentChange
-
-    if isinstance(value, str):
-        if value.strip() in ("", "None", "null"):
-            return None
-        try:
-            value = json.loads(value)
-        except ValueError:
-            value = ast.literal_eval(value)
-    return None if value is None else ComponentChange.from_json(value)
 
 
 def _root() -> Any:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from triplane import settings
+from triplane import sealing, settings
 from triplane.applying import Applying
 from triplane.core.digest import digest_tree
 from triplane.core.errors import InputError
@@ -186,7 +186,7 @@ class ManifestsPlanOperator(ManifestsOperator):
         self.log.info("%s: %s (risk %s), %s", self.address, change.action, change.risk, change.summary)
         for line in change.lines:
             self.log.info("  %s", line)
-        return settings.seal(context, change)
+        return sealing.seal(context, change)
 
     def _change(self, written: Written, kubectl: Kubectl | None) -> ComponentChange:
         from triplane.kubernetes.component import created, partly, plan

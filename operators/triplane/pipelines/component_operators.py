@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from triplane import settings
+from triplane import sealing, settings
 from triplane.applying import Applying
 from triplane.core.errors import InputError
 from triplane.pipelines.operators import PipelineOperator, in_airflow
@@ -114,7 +114,7 @@ class PipelinePlanOperator(_Described):
         self.log.info("%s: %s, %s", self.address, change.action, change.summary)
         for line in change.lines:
             self.log.info("  %s", line)
-        return settings.seal(context, change)
+        return sealing.seal(context, change)
 
     def _change(self) -> ComponentChange:
         from triplane.pipelines.component import plan, plan_to_destroy

@@ -12,7 +12,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.bases.skipmixin import SkipMixin
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
-from triplane import settings, standing
+from triplane import authorized, settings, standing
 from triplane.core.errors import RefusedError, StaleError, TerminalError
 from triplane.rollout.decisions import find_decisions, release_decisions
 
@@ -132,7 +132,7 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
             decisions = find_decisions(context, dag_id, run_id, self.approval_task_id)
         if not decisions and change_set.undoes:
             decisions = release_decisions(context, change_set, run.conf.get("undo"))
-        settings.verify_decisions(change_set, decisions, run)
+        authorized.verify_decisions(change_set, decisions, run)
         standing.check_parent(context, self.cloud)
         people = [decision.responder for decision in decisions]
         ledger = settings.ledger(f"{self.environment}/{self.cloud}")

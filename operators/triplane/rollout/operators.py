@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import Asset, AssetAlias, BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
-from triplane import settings
+from triplane import authorized, sealing, settings
 from triplane.core import assets
 from triplane.core.errors import InputError
 from triplane.rollout.decisions import release_decisions
@@ -101,7 +101,7 @@ class ChangeSetOperator(BaseOperator):
         from triplane.core.approval import votes_needed
         from triplane.core.change import ChangeSet
 
-        changes = [settings.unseal(context, plan) for plan in flat(self.plans)]
+        changes = [sealing.unseal(context, plan) for plan in flat(self.plans)]
         undo = (json.loads(self.undo) if isinstance(self.undo, str) else self.undo) or {}
         try:
             settings.claim(self.environment, self.platform)
@@ -144,7 +144,7 @@ class ChangeSetOperator(BaseOperator):
         _instance(context).xcom_push(key="change_sets", value=change_sets)
         if undo:
             decisions = release_decisions(context, change_set, undo)
-            if not (reason := settings.uncovered_undo(change_set, decisions, _run(context))):
+            if not (reason := authorized.uncovered_undo(change_set, decisions, _run(context))):
                 self.log.info("This way back was approved with the release")
                 return []
             self.log.warning(
@@ -175,7 +175,7 @@ class ChangeSetOperator(BaseOperator):
         """What the tests said, without which nothing is deployed."""
         found = []
         for name, value in self.tests.items():
-            result = settings.unseal_tests(value) if value else {}
+            result = sealing.unseal_tests(value) if value else {}
             if result.get("source") != self.frozen["source"]:
                 raise AirflowFailException(
                     f"the tests {name} have no result for this source; clear their task, or start a new run"

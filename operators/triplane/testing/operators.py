@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from triplane import settings
+from triplane import sealing, settings
 from triplane.core.errors import InputError, TerminalError, ToolTimeout, TriplaneError
 from triplane.core.references import resolve
 from triplane.secrets.references import lookup_in
@@ -131,7 +131,7 @@ class TestOperator(BaseOperator):
             raise AirflowFailException(
                 f"tests {self.name}: {problem}. Nothing is deployed; mend what fails and start a new run"
             )
-        return settings.seal_tests(result)
+        return sealing.seal_tests(result)
 
     def on_kill(self) -> None:
         """End the commands."""
@@ -146,7 +146,7 @@ class TestOperator(BaseOperator):
         found = (self.known or {}).get(self.name)
         if not found:
             return None
-        settings.unseal_tests(found)
+        sealing.unseal_tests(found)
         if (found["source"], found["image"]) != (self.source or "", self.image or ""):
             raise AirflowFailException(
                 f"tests {self.name}: the other run tested another source or image; start anew"

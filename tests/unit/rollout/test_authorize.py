@@ -14,7 +14,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from cryptography.fernet import Fernet
 
-from triplane import settings
+from triplane import authorized, settings
 from triplane.core.approval import Decision, Policy
 from triplane.core.calendar import Calendar, Freeze, Window
 from triplane.core.change import ChangeSet, ComponentChange, Risk
@@ -60,7 +60,7 @@ def _configured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
     monkeypatch.setenv("AIRFLOW__TRIPLANE__SIGNING_KEY", KEY)
     monkeypatch.setattr(Clock, "moment", TUESDAY)
-    for module in (authorize, settings):
+    for module in (authorize, authorized):
         monkeypatch.setattr(module, "datetime", Clock)
 
 
@@ -105,7 +105,7 @@ def let_through(change_set: ChangeSet, decisions: list[Decision]) -> Mapping[str
 
 def apply(change_set: ChangeSet, decisions: list[Decision]) -> ComponentChange:
     authorization = {"decisions": [decision.to_json() for decision in decisions]}
-    return settings.authorized_change(context(decisions), STACK, change_set.digest, authorization)
+    return authorized.authorized_change(context(decisions), STACK, change_set.digest, authorization)
 
 
 def test_it_waits_without_a_worker_until_the_window_opens() -> None:

@@ -15,7 +15,7 @@ from airflow.sdk import DAG
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 from cryptography.fernet import Fernet
 
-from triplane import settings
+from triplane import authorized, sealing, settings
 from triplane.core import deployed
 from triplane.core.approval import Decision, Policy
 from triplane.core.change import ComponentChange, Risk
@@ -87,7 +87,7 @@ def make_change_set(
         environment="prod",
         frozen=FROZEN,
         plans=[
-            settings.seal(context("deploy_aws", "r1.aws.plan"), ComponentChange.from_json(item))
+            sealing.seal(context("deploy_aws", "r1.aws.plan"), ComponentChange.from_json(item))
             for item in plans
         ],
         policies={"prod": Policy(**policy).to_json()},
@@ -157,7 +157,7 @@ def unit_result(**changes: Any) -> dict[str, Any]:
         "text": "1 of 1",
         "seconds": 1,
     }
-    return settings.seal_tests({**result, **changes})
+    return sealing.seal_tests({**result, **changes})
 
 
 def test_what_the_tests_said_is_in_the_change_set() -> None:
@@ -180,7 +180,7 @@ def test_an_approved_change_set_gets_through_and_is_recorded() -> None:
     granted = authorize(digest, decision(digest))
     assert granted["change_set"] == digest
     assert granted["source"] == FROZEN["source"]
-    change = settings.authorized_change(
+    change = authorized.authorized_change(
         context("deploy_aws", "r1.aws.apply"),
         "aws/stack/network",
         digest,
@@ -266,9 +266,9 @@ def test_the_applying_task_checks_again_by_itself() -> None:
     run = context("deploy_aws", "r1.aws.apply")
     for authorization in (None, {}, {"decisions": []}):
         with pytest.raises(RefusedError, match="0 found"):
-            settings.authorized_change(run, "aws/stack/network", digest, authorization)
+            authorized.authorized_change(run, "aws/stack/network", digest, authorization)
     with pytest.raises(RefusedError, match="is not in change set"):
-        settings.authorized_change(run, "aws/stack/other", digest, {"decisions": [decision(digest)]})
+        authorized.authorized_change(run, "aws/stack/other", digest, {"decisions": [decision(digest)]})
 
 
 def test_results_are_recorded() -> None:
@@ -339,12 +339,12 @@ def test_a_dry_run_stops_before_anything_is_applied() -> None:
 )
 def test_a_plan_that_was_talked_down_is_refused(edit: dict[str, Any]) -> None:
     run = context("deploy_aws", "r1.aws.plan")
-    sealed = settings.seal(run, ComponentChange.from_json(plan(Risk.CRITICAL)))
-    assert settings.unseal(run, sealed).risk is Risk.CRITICAL
+    sealed = sealing.seal(run, ComponentChange.from_json(plan(Risk.CRITICAL)))
+    assert sealing.unseal(run, sealed).risk is Risk.CRITICAL
     with pytest.raises(RefusedError, match="was changed after its task returned it"):
-        settings.unseal(run, sealed | edit)
+        sealing.unseal(run, sealed | edit)
     with pytest.raises(RefusedError, match="was changed after its task returned it"):
-        settings.unseal(context("deploy_aws", "another.run"), sealed)
+        sealing.unseal(context("deploy_aws", "another.run"), sealed)
 
 
 def test_others_hear_of_what_was_changed_and_of_who_really_approved_it() -> None:

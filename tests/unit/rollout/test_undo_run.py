@@ -12,7 +12,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from cryptography.fernet import Fernet
 
-from triplane import settings
+from triplane import authorized, sealing, settings
 from triplane.core.approval import Decision, Policy
 from triplane.core.change import ChangeSet, ComponentChange, Risk
 from triplane.core.errors import RefusedError
@@ -87,7 +87,7 @@ class Undo:
             cloud="aws",
             environment="prod",
             frozen={"source": "source-A", "spec": "s", "revision": "A", "asked": "A"},
-            plans=[settings.seal(self.context, self._change(*lines))],
+            plans=[sealing.seal(self.context, self._change(*lines))],
             policies={"prod": Policy().to_json()},
             action="rollback",
             undo=self.undo,
@@ -108,7 +108,7 @@ class Undo:
     def apply(self, granted: Mapping[str, Any]) -> ComponentChange:
         """What a task that applies may do."""
         authorization = {"decisions": granted["decisions"]}
-        return settings.authorized_change(
+        return authorized.authorized_change(
             self.context, "aws/stack/main", granted["change_set"], authorization
         )
 

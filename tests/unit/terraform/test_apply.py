@@ -9,7 +9,6 @@ import pytest
 from triplane.core.errors import InputError, RefusedError, StaleError
 from triplane.core.ledger import Entry, Ledger
 from triplane.core.references import holds_secret
-from triplane.settings import read_change
 from triplane.terraform import attempt as apply
 from triplane.terraform import workspace
 from triplane.terraform.plan import State
@@ -148,16 +147,3 @@ def test_secret_variables() -> None:
     assert holds_secret({"a": ["x-${connection.c}"]})
     assert not holds_secret("${network.vpc_id}")
     assert variables_digest({"a": 1}, destroy=False) != variables_digest({"a": 1}, destroy=True)
-
-
-@pytest.mark.parametrize("value", [None, "", "None", "null"])
-def test_no_change(value: str | None) -> None:
-    assert read_change(value) is None
-
-
-def test_a_change_in_every_form_that_xcom_gives() -> None:
-    value = {"address": "a", "action": "none", "risk": "none", "summary": "", "lines": [], "binds": {}}
-    change = read_change(value)
-    assert change is not None
-    assert change == read_change(str(value))
-    assert read_change(str(value).replace("'", '"')) == change

@@ -11,7 +11,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from cryptography.fernet import Fernet
 
-from triplane import settings
+from triplane import sealing, settings
 from triplane.core.errors import RefusedError
 from triplane.source.freeze import freeze
 from triplane.testing.operators import TestOperator
@@ -55,9 +55,9 @@ def test_commands_that_end_well(source: str) -> None:
 def test_a_report_is_counted(source: str) -> None:
     found = run(source, f'echo "{OK}" > r.xml', report="*.xml")
     assert found["text"] == "1 of 1 tests passed"
-    assert settings.unseal_tests(found)["source"] == source
+    assert sealing.unseal_tests(found)["source"] == source
     with pytest.raises(RefusedError, match="was changed"):
-        settings.unseal_tests({**found, "text": "all is well"})
+        sealing.unseal_tests({**found, "text": "all is well"})
 
 
 @pytest.mark.parametrize(

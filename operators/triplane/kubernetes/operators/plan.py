@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from triplane import settings
+from triplane import sealing, settings
 from triplane.kubernetes.operators.base import HelmOperator
 from triplane.secrets.references import lookup_in
 
@@ -43,7 +43,7 @@ class HelmPlanOperator(HelmOperator):
         self.log.info("%s: %s (risk %s), %s", self.address, change.action, change.risk, change.summary)
         for line in change.lines:
             self.log.info("  %s", line)
-        return settings.seal(context, change)
+        return sealing.seal(context, change)
 
     def _to_destroy(self) -> ComponentChange:
         from triplane.kubernetes.helm import Observed, Release

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from triplane import settings
+from triplane import sealing
 from triplane.core.errors import InputError
 from triplane.machines.operators.base import AnsibleOperator
 
@@ -45,7 +45,7 @@ class AnsiblePlanOperator(AnsibleOperator):
         self.log.info("%s: %s (risk %s), %s", self.address, change.action, change.risk, change.summary)
         for line in change.lines:
             self.log.info("  %s", line)
-        return settings.seal(context, change)
+        return sealing.seal(context, change)
 
     def _to_apply(self) -> ComponentChange:
         from triplane.machines.ansible import HostsError
@@ -55,7 +55,7 @@ class AnsiblePlanOperator(AnsibleOperator):
 
         last = self.kept()
         before = None if last is None else last.done
-        pending = settings.pending(self.after)
+        pending = sealing.pending(self.after)
         later = plan(self.written(self.playbook, None), Recap(), before=before)
         if not self.hosts_are_known():
             return later

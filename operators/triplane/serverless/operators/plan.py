@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from triplane import settings
+from triplane import sealing
 from triplane.serverless.airflow import redacted
 from triplane.serverless.operators.base import ServerlessOperator
 
@@ -45,4 +45,4 @@ class ServerlessPlanOperator(ServerlessOperator):
         self.log.info("%s: %s (risk %s), %s", self.address, change.action, change.risk, change.summary)
         for line in change.lines:
             self.log.info("  %s", line)
-        return settings.seal(context, change)
+        return sealing.seal(context, change)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from triplane import settings
+from triplane import sealing, settings
 from triplane.terraform.operators.base import TerraformOperator
 
 if TYPE_CHECKING:
@@ -42,13 +42,13 @@ class TerraformPlanOperator(TerraformOperator):
         source = self.stack_source()
         destroy = self.intent == "destroy"
         binds = self.inputs(source, destroy=destroy)
-        pending = [] if destroy else settings.pending(self.after)
+        pending = [] if destroy else sealing.pending(self.after)
         with self.opened(source, {} if pending else self.secret_variables()) as stack:
             change = self._deferred(stack, pending, binds) if pending else self._planned(stack, binds)
         self.log.info("%s: %s, %s risk", self.address, change.summary, change.risk)
         for line in change.lines if not change.changed else ():
             self.log.warning("%s: %s", self.address, line)
-        return settings.seal(context, change)
+        return sealing.seal(context, change)
 
     def _planned(self, stack: Stack, inputs: dict[str, str | int]) -> ComponentChange:
         from triplane.terraform import recovery

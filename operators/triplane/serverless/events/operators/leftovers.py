@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 
-from triplane import settings
+from triplane import sealing, settings
 from triplane.core.errors import InputError
 from triplane.serverless.airflow import airflow_errors, redacted
 from triplane.serverless.events.operators.base import EventSourceOperator
@@ -77,7 +77,7 @@ class EventSourceLeftoversPlanOperator(BaseOperator):
                     continue
                 change = redacted(plan_to_destroy(deployed.leftover, deployed.name, found))
             self.log.info("%s: %s (risk %s)", change.address, change.summary, change.risk)
-            changes.append(settings.seal(context, change))
+            changes.append(sealing.seal(context, change))
         return changes
 
 
