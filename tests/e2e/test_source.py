@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import urllib.request
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowFailException
 from cryptography.fernet import Fernet
 
+from tests.e2e.monitoring_lab import direct
 from tests.e2e.test_kubernetes import processes, until
 from tests.ordered import MINE, OWNER
 from triplane import settings
@@ -130,7 +130,7 @@ def test_the_frozen_commit_counts_when_its_branch_moves(
 
 
 def test_a_rollback_goes_to_a_tag_of_the_forge(repository: Repository, kind: str, tmp_path: Path) -> None:
-    repository.git("tag", "v1")
+    repository.git("tag", "-a", "v1", "-m", "the first")
     repository.git("push", "--quiet", str(repository.bare), "v1")
     first = frozen(tmp_path, repository.name, "v1", kind=kind)
     change_set = ChangeSet(
@@ -172,10 +172,7 @@ def test_a_forge_that_is_busy_is_asked_again(
     status: int, path: str, kind: str, repository: Repository, tmp_path: Path, sandbox: Sandbox
 ) -> None:
     order = {"path": f"{HOSTS[kind]}/{repository.name}.git/{path}", "status": status, "owner": OWNER}
-    url = f"http://127.0.0.1:{sandbox.port('forges')}{MINE}"
-    request = urllib.request.Request(url, json.dumps(order).encode(), {"Content-Type": "application/json"})
-    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=10):
-        pass
+    direct(sandbox, "forges", MINE, order)
     with pytest.raises(TransientError, match=str(status)):
         frozen(tmp_path, repository.name, "main", kind=kind)
     assert note(frozen(tmp_path, repository.name, "main", kind=kind)) == "one"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from triplane.core.errors import InputError, ToolError
@@ -39,9 +40,12 @@ def is_commit(revision: str) -> bool:
     return _COMMIT.fullmatch(revision) is not None
 
 
-def git(folder: Path, *args: str) -> str:
-    """What ``git`` prints. :raises InputError: it ended with an error"""
-    command = Command(argv=("git", "-C", str(folder), *args), env=tool_env())
+def git(folder: Path, *args: str, env: Mapping[str, str] | None = None) -> str:
+    """What ``git`` prints. :raises InputError: it ended with an error
+
+    :param env: its environment, by default the worker's, whose settings of git count
+    """
+    command = Command(argv=("git", "-C", str(folder), *args), env=tool_env() if env is None else env)
     try:
         return run(command, timeout=120).stdout
     except ToolError as error:

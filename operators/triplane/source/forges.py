@@ -26,7 +26,7 @@ def remote(value: Mapping[str, Any]) -> Remote:
     :raises InputError: a connection is missing, or lacks something
     """
     kind, repository = str(value["kind"]), str(value["repository"])
-    shared: dict[str, Any] = {"kind": kind, "path": value.get("path") or ".", "redact": settings.redactor()}
+    shared: dict[str, Any] = {"kind": kind, "path": value.get("path") or ".", "redact": _redacted}
     if key := value.get("deploy_key"):
         url, access = _over_ssh(str(key), kind, repository)
         return Remote(url=url, access=access, **shared)
@@ -36,11 +36,16 @@ def remote(value: Mapping[str, Any]) -> Remote:
 
 
 def web_url(kind: str, api: str) -> str:
-    """Where a forge's repositories are, from where its API is."""
+    """Where a forge's repositories are, from where its API is: a path of the same host, or at GitHub's own ``api.`` of it."""
     scheme, host, path = urlsplit(api.rstrip("/"))[:3]
-    if api.rstrip("/") == APIS[kind]:
-        return f"https://{HOSTS[kind]}"
+    if kind == "github" and not path:
+        host = host.removeprefix("api.")
     return f"{scheme}://{host}{path.removesuffix('/api/v3' if kind == 'github' else '/api/v4')}"
+
+
+def _redacted(text: str) -> str:
+    """``text`` without the secrets that are known by now: an app's token is one as soon as there is one."""
+    return settings.redactor()(text)
 
 
 def _over_ssh(conn_id: str, kind: str, repository: str) -> tuple[str, DeployKey]:

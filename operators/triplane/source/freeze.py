@@ -6,6 +6,7 @@ import gzip
 import io
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,27 +49,32 @@ def freeze(folder: Path, revision: str, pinned: str | None = None) -> Frozen:
     return freeze_commit(top, found, prefix)
 
 
-def freeze_commit(repository: Path, found: str, path: str = "") -> Frozen:
-    """The folder ``path`` of a commit (its full id) that ``repository`` has.
+def freeze_commit(
+    repository: Path, found: str, path: str = "", env: Mapping[str, str] | None = None
+) -> Frozen:
+    """The folder ``path`` of a commit (its full id) that ``repository`` has; ``env`` is git's.
 
-    :raises InputError: the commit has no such folder
+    :raises InputError: the commit has no such folder, or holds what cannot be unpacked
     """
     try:
-        return Frozen(found, _git_tar(repository, f"{found}:{path}" if path else found))
+        return Frozen(found, _git_tar(repository, f"{found}:{path}" if path else found, env))
     except InputError as error:
         if "not a tree object" not in str(error) and "not a valid object" not in str(error):
             raise
         raise InputError(f"there is no folder {path} at {found}") from error
 
 
-def _git_tar(folder: Path, tree: str) -> bytes:
+def _git_tar(folder: Path, tree: str, env: Mapping[str, str] | None) -> bytes:
     """The tar of a tree, made anew so that its bytes depend on the content alone."""
     with tempfile.TemporaryDirectory() as scratch:
         archive = Path(scratch) / "tree.tar"
-        git(folder, "archive", "--format=tar", f"--output={archive}", tree)
+        git(folder, "archive", "--format=tar", f"--output={archive}", tree, env=env)
         content = Path(scratch) / "content"
-        with tarfile.open(archive) as tar:
-            tar.extractall(content, filter="data")
+        try:
+            with tarfile.open(archive) as tar:
+                tar.extractall(content, filter="data")
+        except tarfile.FilterError as error:
+            raise InputError(f"{tree} cannot be frozen: {error}; remove that link") from error
         return _tar(content)
 
 

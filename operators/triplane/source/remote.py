@@ -93,28 +93,29 @@ class Remote:
             return revision
         with private_dir() as scratch:
             names = refs(self.kind, revision)
-            return chosen(self.kind, revision, listed(self._git(scratch, "ls-remote", self.url, *names)))
+            # What an annotated tag is of is listed only where it is asked for.
+            asked = [each for name in names for each in (name, f"{name}^{{}}")]
+            return chosen(self.kind, revision, listed(self._git(scratch, "ls-remote", self.url, *asked)))
 
     def freeze(self, revision: str) -> Frozen:
         """The content of the folder at the commit that ``revision`` is now. Errors as :meth:`commit`."""
         wanted = self.commit(revision)
-        with self._fetched(wanted) as repository:
+        with self._fetched(wanted) as (repository, env):
             # A tag may be asked for by its own id.
-            found = git(
-                repository, "rev-parse", "--verify", "--end-of-options", f"{wanted}^{{commit}}"
-            ).strip()
-            return freeze_commit(repository, found, "" if self.path == "." else self.path)
+            asked = ("rev-parse", "--verify", "--end-of-options", f"{wanted}^{{commit}}")
+            found = git(repository, *asked, env=env).strip()
+            return freeze_commit(repository, found, "" if self.path == "." else self.path, env)
 
     @contextmanager
-    def _fetched(self, commit: str) -> Iterator[Path]:
-        """A bare repository with this commit and nothing before it."""
+    def _fetched(self, commit: str) -> Iterator[tuple[Path, dict[str, str]]]:
+        """A bare repository with this commit and nothing before it, and the environment for git there."""
         with private_dir() as scratch:
-            repository = scratch / "repository"
-            git(scratch, "init", "--quiet", "--bare", str(repository))
+            repository, env = scratch / "repository", _env(scratch)
+            git(scratch, "init", "--quiet", "--bare", str(repository), env=env)
             self._git(
                 scratch, "-C", str(repository), "fetch", "--quiet", "--depth=1", "--no-tags", self.url, commit
             )
-            yield repository
+            yield repository, env
 
     def _git(self, scratch: Path, *args: str) -> str:
         command = self._command(scratch, args)
@@ -134,12 +135,12 @@ class Remote:
                     "TRIPLANE_GIT_USER": user,
                     "TRIPLANE_GIT_PASSWORD": token(),
                 }
-                return Command(argv=argv, env=_env(scratch, env))
+                return Command(argv=argv, env=_env(scratch) | env)
             case DeployKey(private_key=key, known_hosts=hosts):
                 known = write_private(scratch / "known_hosts", hosts)
                 env = {"GIT_SSH_COMMAND": ssh_command(known), "GIT_SSH_VARIANT": "ssh"}
                 stdin = key.strip().encode() + b"\n"
-                return Command(argv=(*WITH_AGENT, *argv), env=_env(scratch, env), stdin=stdin, name="git")
+                return Command(argv=(*WITH_AGENT, *argv), env=_env(scratch) | env, stdin=stdin, name="git")
 
 
 def ssh_command(known: Path) -> str:
@@ -160,15 +161,14 @@ def explained(url: str, error: ToolError) -> InputError | TransientError:
     return TransientError(f"{url} could not be read: {said}")
 
 
-def _env(scratch: Path, access: dict[str, str]) -> dict[str, str]:
-    """Git without the worker's own settings and logins, which ``HOME`` would lead to."""
+def _env(scratch: Path) -> dict[str, str]:
+    """Git without the worker's own settings, filters, hooks and logins, which ``HOME`` would lead to."""
     written = {"GIT_CONFIG_COUNT": str(len(SETTINGS))}
     for number, (key, value) in enumerate(SETTINGS.items()):
         written |= {f"GIT_CONFIG_KEY_{number}": key, f"GIT_CONFIG_VALUE_{number}": value}
     trusted = os.environ.get("GIT_SSL_CAINFO") or os.environ.get("SSL_CERT_FILE")
     return tool_env() | {
         **written,
-        **access,
         **({"GIT_SSL_CAINFO": trusted} if trusted else {}),
         "HOME": str(scratch),
         "LC_ALL": "C",

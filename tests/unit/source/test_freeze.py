@@ -62,6 +62,14 @@ def test_unknown_and_hostile_revisions_are_refused(repository: Path) -> None:
             freeze(repository, revision)
 
 
+def test_a_link_that_leads_out_is_refused(repository: Path) -> None:
+    (repository / "link").symlink_to("../../../etc/passwd")
+    git(repository, "add", "-A")
+    git(repository, "commit", "-qm", "link")
+    with pytest.raises(InputError, match=r"'link' would link to .* remove that link"):
+        freeze(repository, "HEAD")
+
+
 def test_a_folder_outside_git_is_taken_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "platform.yaml").write_text("x")
     assert freeze(tmp_path, "HEAD").revision == WORKING_TREE

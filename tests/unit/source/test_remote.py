@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from triplane.core.errors import InputError, ToolError, TransientError
 from triplane.source.forges import web_url
-from triplane.source.remote import DeployKey, Remote, Token, explained
+from triplane.source.freeze import freeze_commit
+from triplane.source.remote import DeployKey, Remote, Token, _env, explained
 
 URL = "https://github.com/acme/shop.git"
 TOKEN = "ghp_Pl4ntedT0ken"
@@ -60,10 +64,37 @@ def test_secrets_are_neither_arguments_nor_files(tmp_path: Path, monkeypatch: py
         assert "Pl4nted" not in text
 
 
+def test_a_repository_calls_no_filter_of_the_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ``git lfs install`` sets one up, which would fetch what the repository names with the worker's logins."""
+    (tmp_path / ".gitconfig").write_text('[filter "worker"]\n\tsmudge = "echo smudged"\n')
+    repository, scratch = tmp_path / "repository", tmp_path / "scratch"
+    for folder in (repository, scratch):
+        folder.mkdir()
+    (repository / "note").write_text("as it was committed")
+
+    def git(*args: str) -> str:
+        command = ["git", "-C", str(repository), "-c", "user.name=t", "-c", "user.email=t@example.com", *args]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    git("init", "--quiet")
+    (repository / ".gitattributes").write_text("note filter=worker\n")
+    git("add", "-A")
+    git("commit", "--quiet", "-m", "one")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    commit = git("rev-parse", "HEAD")
+    found = {env is None: freeze_commit(repository, commit, env=env) for env in (None, _env(scratch))}
+    texts = {}
+    for of_worker, frozen in found.items():
+        with tarfile.open(fileobj=io.BytesIO(frozen.archive)) as tar:
+            texts[of_worker] = tar.extractfile("note").read().decode()  # type: ignore[union-attr]
+    assert texts == {True: "smudged\n", False: "as it was committed"}
+
+
 @pytest.mark.parametrize(
     ("kind", "api", "url"),
     [
         ("github", "https://api.github.com", "https://github.com"),
+        ("github", "https://api.acme.ghe.com/", "https://acme.ghe.com"),
         ("github", "https://github.example.com/api/v3/", "https://github.example.com"),
         ("gitlab", "https://gitlab.com/api/v4", "https://gitlab.com"),
         ("gitlab", "https://example.com/gitlab/api/v4", "https://example.com/gitlab"),
