@@ -12,8 +12,10 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from cryptography.fernet import Fernet
 
+from tests.e2e.monitoring_lab import direct
 from tests.e2e.test_kubernetes import until
 from tests.machine_lab import Lab
+from tests.ordered import MINE, OWNER
 from triplane.sandbox.aws import client, instance_keys
 from triplane.sandbox.gcp.state import PROJECT
 from triplane.sandbox.machines.machine import Machine
@@ -93,7 +95,11 @@ def test_ec2_instance_connect(
 
 
 def test_os_login(
-    lab: Lab, machine: Machine, sandbox: Sandbox, cloud_env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    lab: Lab,
+    machine: Machine,
+    sandbox: Sandbox,
+    cloud_env: dict[str, str],
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     connection = json.loads(cloud_env["AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT"])
     account = json.loads(connection["extra"]["keyfile_dict"])["client_email"]
@@ -105,8 +111,14 @@ def test_os_login(
     assert lab.apply(**given)["state"] == "deployed"
     assert logged_in(machine) == 1
     assert keys.read_text() == "", "the key is taken away with the run"
+    refused = {"path": "/sshPublicKeys/", "method": "DELETE", "status": 400, "owner": OWNER}
+    direct(sandbox, "gcp-rest", MINE, refused)
+    lab.run = "again"
+    assert lab.apply(**given)["state"] == "unchanged", "what was done counts"
+    assert "OS Login: the key of this run stays until it expires, in a day" in "".join(capsys.readouterr())
+    assert keys.read_text().startswith('expiry-time="')
 
-    with pytest.raises(AirflowFailException, match=r"OS Login: 403 .* needs roles/compute.osLogin"):
+    with pytest.raises(AirflowFailException, match=r"OS Login: .* 403 .* needs roles/compute.osLogin"):
         lab.plan(**{**given, "cloud_options": {"project": "another"}})
     for wrong in ({"login": "telnet"}, {"cloud": "aws"}, {"key": "${variable.streaming_ssh_key}"}):
         with pytest.raises(AirflowFailException, match="takes the connection of its cloud, and no `key`"):

@@ -53,6 +53,11 @@ class Rejected(TerminalError):
         super().__init__(message)
 
 
+def bearer(token: Callable[[], str]) -> Callable[[], dict[str, str]]:
+    """The headers of a :class:`Client` that authenticates by ``token``."""
+    return lambda: {"Authorization": f"Bearer {token()}"}
+
+
 class Client:
     """One service. ``headers`` gives those that authenticate, anew for each call.
 

@@ -5,23 +5,23 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from triplane.core.errors import InputError, TransientError
+from triplane.core.errors import InputError, TriplaneError
 from triplane.core.private import write_private
+from triplane.forge.rest import Client, Forbidden
 from triplane.machines.hosts import Host
 
 OS_LOGIN = "https://oslogin.googleapis.com/v1"
 KNOCKED = "knock.json"
 KNOCK = Path(__file__).with_name("knock.py")
-LONGEST = 6 * 3600.0
-"""Seconds that a key is good for at OS Login where the run has no time limit; it is taken away at its end."""
-SECONDS = 30.0
+LONGEST = 24 * 3600.0
+"""Seconds that a key is good for at OS Login; it is taken away at the end of the run, which may be of many batches."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,38 +73,38 @@ def refusals(scratch: Path) -> list[str]:
 
 
 @contextmanager
-def os_login(session: Any, account: str, project: str, public: str, seconds: float | None) -> Iterator[str]:
+def os_login(
+    client: Client, account: str, project: str, public: str, say: Callable[[str], None]
+) -> Iterator[str]:
     """Have OS Login let the key ``public`` in as ``account`` (a service account's email); gives the user to log in as.
 
-    :param session: a ``requests.Session`` that signs what it sends as ``account``
+    :param client: of :data:`OS_LOGIN`, as ``account``
     :raises InputError: Google refuses it, or the account has no user in the project
     """
-    user = f"{OS_LOGIN}/users/{quote(account)}"
-    ends = str(int((time.time() + (seconds or LONGEST)) * 1_000_000))
-    body = {"key": public, "expirationTimeUsec": ends}
-    profile = _call(session, "POST", f"{user}:importSshPublicKey?projectId={quote(project)}", body)[
-        "loginProfile"
-    ]
+    user = f"/users/{quote(account)}"
+    body = {"key": public, "expirationTimeUsec": str(int((time.time() + LONGEST) * 1_000_000))}
+    try:
+        answer = client.call("POST", f"{user}:importSshPublicKey?projectId={quote(project)}", body)
+    except Forbidden as error:
+        raise InputError(
+            f"OS Login: {error}; the connection's account needs roles/compute.osLogin"
+        ) from error
+    profile = answer["loginProfile"]
+    try:
+        yield _user(profile, account, project)
+    finally:
+        keys: Mapping[str, Any] = profile.get("sshPublicKeys") or {}
+        for fingerprint in [name for name, each in keys.items() if each["key"].strip() == public]:
+            try:
+                client.call("DELETE", f"{user}/sshPublicKeys/{quote(fingerprint)}")
+            except TriplaneError as error:
+                say(f"OS Login: the key of this run stays until it expires, in a day: {error}")
+
+
+def _user(profile: Mapping[str, Any], account: str, project: str) -> str:
     accounts: list[Mapping[str, Any]] = profile.get("posixAccounts") or []
     if not accounts:
         raise InputError(
             f"OS Login: {account} has no user in {project}: give it the role roles/compute.osLogin"
         )
-    try:
-        yield str(next((each for each in accounts if each.get("primary")), accounts[0])["username"])
-    finally:
-        mine = [
-            key for key, each in (profile.get("sshPublicKeys") or {}).items() if each["key"].strip() == public
-        ]
-        for fingerprint in mine:
-            _call(session, "DELETE", f"{user}/sshPublicKeys/{quote(fingerprint)}")
-
-
-def _call(session: Any, verb: str, url: str, body: Any = None) -> Any:
-    answer = session.request(verb, url, json=body, timeout=SECONDS)
-    if answer.ok or (verb == "DELETE" and answer.status_code == 404):
-        return answer.json()
-    said = f"OS Login: {answer.status_code} {answer.text[:300]}"
-    if answer.status_code == 429 or answer.status_code >= 500:
-        raise TransientError(said)
-    raise InputError(f"{said}; the connection's account needs roles/compute.osLogin")
+    return str(next((each for each in accounts if each.get("primary")), accounts[0])["username"])

@@ -8,7 +8,7 @@ from typing import Any
 
 from triplane import settings
 from triplane.core.errors import InputError, TransientError, TriplaneError
-from triplane.forge.rest import Client, Unauthenticated
+from triplane.forge.rest import Client, Unauthenticated, bearer
 from triplane.images.services import status_of
 from triplane.pipelines.pipeline import Pipeline
 
@@ -115,7 +115,7 @@ def _cloud_deploy(system: str, conn_id: str, options: Options) -> Pipeline:
     from triplane.clouds import gcp
     from triplane.pipelines.cloud_deploy import API, LOGGING, CloudDeploy
 
-    headers = _bearer(gcp.tokens(conn_id))
+    headers = bearer(gcp.tokens(conn_id))
     clients = tuple(Client(url, headers, pause=GOOGLE_PAUSE) for url in (API, LOGGING))
     project = options.get("project") or gcp.project_id(conn_id)
     return _build(system, CloudDeploy, clients, {**options, "project": project})
@@ -129,7 +129,7 @@ def _azure_pipelines(system: str, conn_id: str, options: Options) -> Pipeline:
     from triplane.pipelines.azure_pipelines import API, RESOURCE, AzurePipelines
 
     if azure.is_connection(conn_id):
-        headers = _bearer(azure.tokens(conn_id, f"{RESOURCE}/.default"))
+        headers = bearer(azure.tokens(conn_id, f"{RESOURCE}/.default"))
     else:
         secret = base64.b64encode(f":{connection(conn_id).password}".encode()).decode()
         basic = {"Authorization": f"Basic {settings.register_secret(secret)}"}
@@ -154,10 +154,6 @@ def _gitlab(system: str, conn_id: str, options: Options) -> Pipeline:
 
     client = gitlab.client({**options, "connection": conn_id})
     return _build(system, GitLabPipelines, (client,), options)
-
-
-def _bearer(token: Callable[[], str]) -> Callable[[], dict[str, str]]:
-    return lambda: {"Authorization": f"Bearer {token()}"}
 
 
 SYSTEMS: dict[str, Callable[[str, str, Options], Pipeline]] = {

@@ -208,7 +208,7 @@ class AnsibleOperator(BaseOperator):
     @contextmanager
     def let_in(self, setup: Setup) -> Iterator[Setup]:
         """``setup`` with a key that the cloud lets in, where ``login`` says so."""
-        from triplane.machines.login import new_pair, os_login
+        from triplane.machines.login import OS_LOGIN, new_pair, os_login
 
         if self.login is None or self.cloud_conn_id is None:
             yield setup
@@ -223,11 +223,13 @@ class AnsibleOperator(BaseOperator):
             yield replace(setup, key=pair.private, knock=pair.public)
             return
         from triplane.clouds import gcp
+        from triplane.forge.rest import Client, bearer
 
         conn_id = self.cloud_conn_id
         account = gcp.account(conn_id)
         project = str(self.cloud_options.get("project") or gcp.project_id(conn_id))
-        with os_login(gcp.session(conn_id), account, project, pair.public, self.timeout) as user:
+        client = Client(OS_LOGIN, bearer(gcp.tokens(conn_id)))
+        with os_login(client, account, project, pair.public, self.say) as user:
             yield replace(setup, key=pair.private, user=user)
 
     def setup(self, playbook: str) -> Setup:
