@@ -124,6 +124,17 @@ def check_owner(environment: str, platform: str) -> None:
         )
 
 
+def pinned_commit(context: Any, folder: str) -> str | None:
+    """The commit that a run is pinned to, where ``folder`` is in the checkout of the git bundle of its DAG file."""
+    from triplane.core.git import is_commit
+
+    bundle = getattr(context.get("ti"), "bundle_instance", None)
+    version, checkout = getattr(bundle, "version", None), getattr(bundle, "repo_path", None)
+    if not isinstance(version, str) or not is_commit(version) or checkout is None:
+        return None
+    return version if Path(folder).resolve().is_relative_to(Path(checkout).resolve()) else None
+
+
 def put_outputs(scope: str, stack: str, outputs: Mapping[str, Any]) -> None:
     """Keep a stack's real outputs (name -> value) for the components that refer to them."""
     artifact_store().put_named(f"outputs/{scope}/{stack}", canonical_json(dict(outputs)))

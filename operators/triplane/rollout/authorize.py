@@ -137,7 +137,7 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
         people = [decision.responder for decision in decisions]
         ledger = settings.ledger(f"{self.environment}/{self.cloud}")
         begun = any(entry.body["digest"] == digest for entry in ledger.entries(AUTHORIZED))
-        self._check_fresh(change_set, begun=begun)
+        self._check_fresh(context, change_set, begun=begun)
         if not begun and not _takes_back(change_set, ledger, run.run_id):
             self._wait_until_open(change_set, decisions)
         standing.begin(context, change_set)
@@ -153,7 +153,7 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
         }
         return granted, change_set
 
-    def _check_fresh(self, change_set: ChangeSet, *, begun: bool) -> None:
+    def _check_fresh(self, context: Context, change_set: ChangeSet, *, begun: bool) -> None:
         """:raises StaleError: the spec or the revision is not what it was when this was planned"""
         from triplane.core.git import commit, is_commit
 
@@ -164,6 +164,8 @@ class AuthorizeOperator(BaseOperator, SkipMixin):
             )
         if begun or not self.folder or is_commit(change_set.asked):
             return
+        if change_set.asked == "HEAD" and settings.pinned_commit(context, self.folder):
+            return  # HEAD is the commit of the run that planned, which need not be this one's
         now = commit(Path(self.folder), change_set.asked)
         if now != change_set.revision:
             raise StaleError(

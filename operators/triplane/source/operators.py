@@ -76,7 +76,11 @@ class FreezeOperator(BaseOperator):
         if str(self.skip) == "True":
             raise AirflowSkipException("applying a change set that was planned before")
         try:
-            found = self._given() or self._previous() or self._freeze(pinned_commit(context))
+            found = (
+                self._given()
+                or self._previous()
+                or self._freeze(settings.pinned_commit(context, self.folder))
+            )
             frozen_spec = digest_file(settings.source_dir(found["source"]) / self.spec_file)
         except (TerminalError, FileNotFoundError) as error:
             raise AirflowFailException(str(error)) from error
@@ -161,12 +165,3 @@ class FreezeOperator(BaseOperator):
         from triplane.source.forges import remote
 
         return remote(self.remote).freeze(self.revision)
-
-
-def pinned_commit(context: Context) -> str | None:
-    """The commit that a run is pinned to, where its DAG file comes from a git bundle."""
-    from triplane.core.git import is_commit
-
-    bundle = getattr(context.get("ti"), "bundle_instance", None)
-    version = getattr(bundle, "version", None)
-    return version if isinstance(version, str) and is_commit(version) else None

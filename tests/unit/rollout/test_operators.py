@@ -36,6 +36,7 @@ class Instance:
     def __init__(self, xcoms: dict[tuple[str, str, str, int], Any] | None = None) -> None:
         self.xcoms = xcoms or {}
         self.pushed: dict[str, Any] = {}
+        self.bundle_instance: Any = None
 
     def xcom_pull(self, task_ids: str, dag_id: str, run_id: str, map_indexes: int) -> Any:
         return self.xcoms.get((dag_id, run_id, task_ids, map_indexes))
@@ -45,11 +46,13 @@ class Instance:
 
 
 def context(dag_id: str, run_id: str, instance: Instance | None = None) -> Any:
+    instance = instance or Instance()
     return {
         "dag_run": SimpleNamespace(
             dag_id=dag_id, run_id=run_id, run_after=datetime.now(UTC), start_date=datetime.now(UTC)
         ),
-        "task_instance": instance or Instance(),
+        "task_instance": instance,
+        "ti": instance,
     }
 
 
@@ -125,6 +128,7 @@ def authorize(
     action: str = "apply",
     run_id: str = "r1.aws.apply",
     built: Mapping[str, str] | None = None,
+    bundle: Any = None,
     **approved: Any,
 ) -> Any:
     operator = AuthorizeOperator(
@@ -137,6 +141,7 @@ def authorize(
         **(built or {}),
     )
     instance = Instance({("deploy", "r1", "approval", 0): xcom})
+    instance.bundle_instance = bundle
     operator.execute(context("deploy_aws", run_id, instance))
     return instance.pushed
 
@@ -317,6 +322,20 @@ def test_what_has_moved_is_told_apart(tmp_path: Path) -> None:
     FROZEN["asked"] = first
     exact, _ = make_change_set(plan())
     authorize(exact, decision(exact), built=built)
+
+
+def test_head_of_a_git_bundle_is_the_commit_of_the_run_that_planned(tmp_path: Path) -> None:
+    """The run that applies may have a newer checkout, by default without git's own files."""
+    FROZEN.update(revision="a" * 40, asked="HEAD")
+    digest, _ = make_change_set(plan())
+    built = {"folder": str(tmp_path / "checkout" / "platform"), "spec": FROZEN["spec"]}
+    (tmp_path / "checkout" / "platform").mkdir(parents=True)
+    elsewhere, here = (
+        SimpleNamespace(version="b" * 40, repo_path=tmp_path / name) for name in ("another", "checkout")
+    )
+    with pytest.raises(AirflowFailException, match="HEAD has moved"):
+        authorize(digest, decision(digest), built=built, bundle=elsewhere)
+    authorize(digest, decision(digest), built=built, bundle=here)
 
 
 def test_an_old_plan_is_refused() -> None:
