@@ -19,7 +19,7 @@ from triplane.core.private import write_private
 from triplane.core.process import Command, Completed, attach, run, tool_env
 from triplane.core.redact import Redactor
 from triplane.machines.events import Events, Recap
-from triplane.machines.hosts import as_values
+from triplane.machines.hosts import as_values, from_environment
 
 CALLBACKS = Path(__file__).with_name("callback")
 OLDEST = (2, 19)
@@ -82,11 +82,8 @@ def extra_vars(variables: Mapping[str, Any], secrets: Iterable[str], ssh_args: s
             f"{', '.join(bad)}: a variable of Ansible has a name of letters, digits and underscores"
         )
     kept = {"ansible_ssh_args": ssh_args, "ansible_host_key_checking": True}
-    looked_up = "".join(
-        f"{name}: \"{{{{ lookup('ansible.builtin.env', '{SECRET}{name}') | from_json }}}}\"\n"
-        for name in names
-    )
-    return as_values({**variables, **kept}) + looked_up
+    looked_up = {name: from_environment(f"{SECRET}{name}") for name in names}
+    return as_values({**variables, **looked_up, **kept})
 
 
 def environment(

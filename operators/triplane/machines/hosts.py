@@ -149,14 +149,18 @@ def environment(hosts: Sequence[Host]) -> dict[str, str]:
 
 
 def _looked_up(number: int, host: Host) -> Host:
-    place = f"lookup('ansible.builtin.env', '{IN_ENVIRONMENT}{number}') | from_json"
-    return replace(
-        host, variables={name: _Template(f"{{{{ ({place})['{name}'] }}}}") for name in host.variables}
-    )
+    place = f"{IN_ENVIRONMENT}{number}"
+    return replace(host, variables={name: from_environment(place, name) for name in host.variables})
+
+
+def from_environment(place: str, key: str = "") -> str:
+    """For :func:`as_values`: what the environment variable ``place`` holds as JSON, or what that has under ``key``."""
+    found = f"lookup('ansible.builtin.env', '{place}') | from_json"
+    return _Template(f"{{{{ ({found})['{key}'] }}}}" if key else f"{{{{ {found} }}}}")
 
 
 def as_values(value: Any) -> str:
-    """YAML for Ansible in which no text is taken for a template: values are values."""
+    """YAML for Ansible in which no text but those of :func:`from_environment` is taken for a template: values are values."""
     return yaml.dump(_marked(value), Dumper=_Dumper, sort_keys=False, default_style=None, width=sys.maxsize)
 
 
