@@ -55,7 +55,8 @@ def get_provider_info() -> dict[str, Any]:
                         example="/opt/airflow/pod-templates",
                     ),
                     "artifact_store": _option(
-                        "URL of the artifact store (any ObjectStoragePath); $AIRFLOW_HOME/triplane if not set.",
+                        "URL of the artifact store, a folder, s3://, gs:// or abfs:// (an ObjectStoragePath); "
+                        "$AIRFLOW_HOME/triplane if not set.",
                         example="s3://aws_default@my-bucket/triplane",
                     ),
                     "artifact_key": _option(

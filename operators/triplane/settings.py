@@ -216,8 +216,16 @@ def frozen_version(versions: Sequence[Version]) -> dict[str, Any]:
 def _root() -> Any:
     from airflow.sdk import ObjectStoragePath
 
+    from triplane.core.files import EXCLUSIVE
+
     home = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
-    return ObjectStoragePath(conf.get(SECTION, "artifact_store", fallback=None) or f"file://{home}/triplane")
+    root = ObjectStoragePath(conf.get(SECTION, "artifact_store", fallback=None) or f"file://{home}/triplane")
+    if root.protocol not in EXCLUSIVE:
+        raise InputError(
+            f"[triplane] artifact_store cannot be {root.protocol}://, where two who write to the ledger at once are not "
+            "told apart; take a file system, s3://, gs:// or abfs://"
+        )
+    return root
 
 
 def _keys(option: str) -> list[str]:

@@ -44,3 +44,10 @@ def test_an_environment_belongs_to_one_platform() -> None:
     settings.claim("prod", "shop")
     with pytest.raises(InputError, match="staging of this artifact store belongs to the platform shop"):
         settings.claim("staging", "billing")
+
+
+@pytest.mark.parametrize("url", ["memory://store", "ftp://host/store"])
+def test_a_store_that_lets_a_second_writer_in_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_STORE", url)
+    with pytest.raises(InputError, match="artifact_store cannot be"):
+        settings.ledger("staging/aws")

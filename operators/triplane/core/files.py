@@ -14,13 +14,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+LOCAL = ("", "file", "local")
+EXCLUSIVE = (*LOCAL, "s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az")
+"""The stores whose clients have the server refuse a second writer (`If-None-Match`, `ifGenerationMatch`). Others take
+:func:`create` for :func:`replace`, or look first and write then."""
+
 
 def create(path: Any, data: bytes) -> None:
     """Write a new file, and the folders above it. :raises FileExistsError: it is there already"""
     local = _local(path)
     if local is None:
-        with path.open("xb") as file:
-            file.write(data)
+        try:
+            with path.open("xb") as file:
+                file.write(data)
+        except FileExistsError:
+            # A client that had no answer has asked again, and was refused for what it wrote itself.
+            if read(path) != data:
+                raise
         return
     local.parent.mkdir(parents=True, exist_ok=True)
     with _beside(local, data) as written:
@@ -99,4 +109,4 @@ def _beside(path: Path, data: bytes) -> Iterator[Path]:
 def _local(path: Any) -> Path | None:
     if isinstance(path, Path):
         return path
-    return Path(path.path) if path.protocol in ("file", "local") else None
+    return Path(path.path) if path.protocol in LOCAL else None

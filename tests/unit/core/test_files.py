@@ -39,6 +39,15 @@ def test_a_new_file_and_a_replaced_one(tmp_path: Path, kind: object) -> None:
     assert os.listdir(tmp_path) == ["file"]
 
 
+def test_a_client_that_is_refused_for_what_it_wrote_itself(tmp_path: Path) -> None:
+    path = UPath(f"memory:/{tmp_path}/asked-again")
+    files.create(path, b"ours")
+    files.create(path, b"ours")
+    with pytest.raises(FileExistsError):
+        files.create(path, b"theirs")
+    assert files.read(path) == b"ours"
+
+
 KINDS = {
     "path": Path,
     "file": lambda path: ObjectStoragePath(f"file://{path}"),
