@@ -56,5 +56,5 @@ COPY docker/make_secrets.py /usr/local/lib/triplane/make_secrets.py
 ENV AIRFLOW_HOME=/opt/airflow PATH=/opt/triplane/bin:${PATH} PYTHONUNBUFFERED=1
 USER 50000:0
 WORKDIR /opt/airflow
-ENTRYPOINT ["tini", "-g", "--", "entrypoint"]
+ENTRYPOINT ["tini", "--", "entrypoint"]
 CMD ["airflow", "version"]

@@ -149,14 +149,36 @@ def test_a_container_outlives_its_command_as_long_as_a_tool_saves_its_state(tmp_
     assert (tmp_path / "saved").exists()
 
 
-def test_a_container_that_is_told_to_stop_waits_for_its_command(tmp_path: Path) -> None:
-    command = f"trap 'sleep 1; touch {tmp_path}/ended; exit 3' TERM; touch {tmp_path}/begun; while :; do sleep 0.1; done"
-    process = subprocess.Popen([*CONTAINER, DOCKER / "entrypoint.sh", "sh", "-c", command], process_group=0)
+TASKS = """
+sh -c 'trap "touch {0}/told; exit" TERM; touch {0}/begun; while :; do sleep 0.1; done' &
+trap 'sleep 1; test -e {0}/told || touch {0}/alone; wait; exit 3' TERM
+while :; do sleep 0.1; done
+"""
+"""A command that, told to stop, waits for what it has started."""
+
+
+def test_a_container_that_is_told_to_stop_waits_for_its_command_and_tells_its_tasks_later(
+    tmp_path: Path,
+) -> None:
+    process = subprocess.Popen(
+        [*CONTAINER, DOCKER / "entrypoint.sh", "sh", "-c", TASKS.format(tmp_path)],
+        process_group=0,
+        env={**os.environ, "TRIPLANE_STOP_TASKS_AFTER": "3"},
+    )
     while not (tmp_path / "begun").exists():
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGTERM)
+    inside = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+    os.kill(int(inside), signal.SIGTERM)
     assert process.wait(60) == 3
-    assert (tmp_path / "ended").exists()
+    assert (tmp_path / "alone").exists()
+    assert (tmp_path / "told").exists()
+
+
+def test_a_command_in_a_container_reads_what_it_is_given() -> None:
+    done = subprocess.run(
+        [DOCKER / "entrypoint.sh", "cat"], input=b"given", stdout=subprocess.PIPE, check=True
+    )
+    assert done.stdout == b"given"
 
 
 def add(folder: Path, name: str, data: bytes, sums: str, bare: bool = False) -> None:
