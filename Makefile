@@ -19,12 +19,16 @@ python: ## make .venv with everything that uv.lock names
 setup: python ## .venv, command line tools, emulators and a Kubernetes control plane
 	@$(RUN)/triplane sandbox install
 
+.PHONY: setup-tests
+setup-tests: python ## setup, and what only the tests need: chromium, a Docker Engine, Redis
+	@$(RUN)/triplane sandbox install --tests
+
 .PHONY: demo
 demo: setup ## deploy the example to three clouds in the sandbox (APPROVE=ui, KEEP=1)
 	@$(RUN)/python examples/demo
 
 .PHONY: test
-test: setup ## all tests, with real tools against the sandbox (WORKERS=3)
+test: setup-tests ## all tests, with real tools against the sandbox (WORKERS=3)
 	@$(RUN)/pytest -n $(WORKERS) --dist loadscope --no-loadscope-reorder $(ARGS)
 
 .PHONY: unit
@@ -56,7 +60,7 @@ bench: setup ## ratios within one run: `bench NAME RATIO LIMIT`
 	@$(RUN)/python scripts/bench.py
 
 .PHONY: chaos
-chaos: setup ## kill campaigns: `chaos NAME KILLS BAD` (KILLS=50, BACKENDS, SEED), and campaigns of whole runs
+chaos: setup-tests ## kill campaigns: `chaos NAME KILLS BAD` (KILLS=50, BACKENDS, SEED), and campaigns of whole runs
 	@$(RUN)/python scripts/chaos.py
 	@$(RUN)/pytest -m campaign $(ARGS)
 

@@ -43,7 +43,9 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
         command.add_argument(
             "--cache", type=Path, default=default_cache(), help="tools (default: %(default)s)"
         )
-        if name != "install":
+        if name == "install":
+            command.add_argument("--tests", action="store_true", help="also what only Triplane's tests need")
+        else:
             command.add_argument(
                 "--home", type=Path, default=default_home(), help="state (default: %(default)s)"
             )
@@ -54,7 +56,7 @@ def _add_commands(parser: argparse.ArgumentParser) -> None:
 def _install(args: argparse.Namespace) -> int:
     from triplane.sandbox.install import install
 
-    install(args.cache, on_progress=print)
+    install(args.cache, on_progress=print, tests=args.tests)
     return 0
 
 

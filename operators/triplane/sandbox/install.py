@@ -45,12 +45,8 @@ PACKAGES = {
     "buildah": "buildah",
     "busybox-static": "busybox",
     "ca-certificates": "update-ca-certificates",
-    "chromium": "chromium",
     "crun": "crun",
     "curl": "curl",
-    "debootstrap": "debootstrap",
-    "docker-compose": "docker-compose",
-    "docker.io": "dockerd",
     "docker-registry": "docker-registry",
     "etcd-server": "etcd",
     "fuse-overlayfs": "fuse-overlayfs",
@@ -62,9 +58,16 @@ PACKAGES = {
     "postgresql": "initdb",
     "prometheus": "prometheus",
     "prometheus-pushgateway": "prometheus-pushgateway",
-    "redis-server": "redis-server",
     "skopeo": "skopeo",
 }
+TEST_PACKAGES = {
+    "chromium": "chromium",
+    "debootstrap": "debootstrap",
+    "docker-compose": "docker-compose",
+    "docker.io": "dockerd",
+    "redis-server": "redis-server",
+}
+"""What this project's own tests start besides."""
 BUILD_PACKAGES = {"dpkg-dev": "dpkg-source", "jq": "jq", "make": "make", "gcc": "gcc", "rsync": "rsync"}
 
 
@@ -79,11 +82,14 @@ class Step:
     hint: str
 
 
-def install(cache: Path, on_progress: Progress = lambda line: None) -> None:
-    """Install everything into ``cache``. Raises InstallError: what is missing, and how to get it."""
+def install(cache: Path, on_progress: Progress = lambda line: None, *, tests: bool = False) -> None:
+    """Install everything into ``cache``, with ``tests`` also what only our tests need.
+
+    :raises InstallError: what is missing, and how to get it
+    """
     cache.mkdir(parents=True, exist_ok=True)
     with _lock(cache / "install.lock", on_progress):
-        _install_packages(cache, PACKAGES, on_progress)
+        _install_packages(cache, PACKAGES | (TEST_PACKAGES if tests else {}), on_progress)
         for step in _steps(cache, on_progress):
             _do(step, cache, on_progress)
 
