@@ -7,6 +7,7 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -77,17 +78,14 @@ class Cell:
 
     def _run(self, operator: Any, code: Mapping[str, Any], **more: Any) -> dict[str, Any]:
         """As worker and triggerer do."""
-        task, carried = operator(task_id="t", **self._arguments(code), **more), {}
+        task = operator(task_id="t", **self._arguments(code), **more)
+        work: Callable[[Any], dict[str, Any]] = task.execute
         while True:
             try:
-                found = (
-                    task.go_on(self._context(), None, **carried) if carried else task.execute(self._context())
-                )
+                return dict(work(self._context()))
             except TaskDeferred as parked:
-                carried = parked.kwargs or {"record": None}
+                work = partial(getattr(task, parked.method_name), event=None, **(parked.kwargs or {}))
                 time.sleep(LOOK)
-            else:
-                return dict(found)
 
     def _context(self) -> Any:
         run = SimpleNamespace(dag_id="d", run_id=f"r{self.runs}")

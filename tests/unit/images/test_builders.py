@@ -7,8 +7,8 @@ import pytest
 from docker.auth import AuthConfig
 from docker.errors import APIError
 
-from triplane.core.errors import ToolError, TransientError
-from triplane.images.builders import BuildRequest
+from triplane.core.errors import InputError, ToolError, TransientError
+from triplane.images.builders import BuildRequest, buildah
 from triplane.images.builders.buildah import build_args, index_push_args, push_args, storage_args
 from triplane.images.builders.docker import DockerEngine, add_logins, convert_args, read_build
 from triplane.images.login import write_logins
@@ -37,6 +37,39 @@ def test_buildah_arguments() -> None:
     )
     assert push_args("sha256:1", Path("/l")) == ("push", "--format", "oci", "sha256:1", "oci:/l")
     assert storage_args(Path("/s")) == ("--root", "/s/root", "--runroot", "/s/run")
+
+
+@pytest.mark.parametrize(
+    ("platforms", "emulated", "said", "raised"),
+    [
+        (
+            ("linux/arm64",),
+            (),
+            'exec format error\nError: building at STEP "RUN /sh": exit status 1',
+            InputError,
+        ),
+        (("linux/arm64",), (), 'Error: building at STEP "RUN /sh": exit status 1', InputError),
+        (("linux/arm64",), ("qemu-aarch64",), 'Error: building at STEP "RUN /sh": exit status 1', ToolError),
+        (("linux/arm64",), (), 'Error: building at STEP "COPY x /y": no such file', ToolError),
+        (("linux/amd64", "linux/386"), (), 'Error: building at STEP "RUN /sh": exit status 1', ToolError),
+        ((), (), "exec format error", ToolError),
+    ],
+)
+def test_what_a_worker_cannot_run_is_explained(
+    platforms: tuple[str, ...],
+    emulated: tuple[str, ...],
+    said: str,
+    raised: type[Exception],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(buildah.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(buildah, "_EMULATORS", tmp_path)
+    for name in emulated:
+        (tmp_path / name).touch()
+    request = BuildRequest(name="api", context=Path("/c"), platforms=platforms)
+    with pytest.raises(raised), buildah.explained(request):
+        raise ToolError(("buildah",), 1, said)
 
 
 def test_docker_arguments() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,6 +24,10 @@ _PASSED = (
     "CONTAINERS_REGISTRIES_CONF",
     "REGISTRY_AUTH_FILE",
 )
+
+_NATIVE = {"x86_64": ("amd64", "386"), "aarch64": ("arm64", "arm")}
+_QEMU = {"amd64": "x86_64", "arm64": "aarch64", "386": "i386"}
+_EMULATORS = Path("/proc/sys/fs/binfmt_misc")
 
 
 class Buildah:
@@ -47,7 +52,7 @@ class Buildah:
                 self._forget(index)
                 logins = {"REGISTRY_AUTH_FILE": str(request.auth_file)} if request.auth_file else {}
                 command = self._command(build_args(request, self.isolation, image_id, index), **logins)
-                with _explained(request):
+                with explained(request):
                     run(command, on_line=log, timeout=timeout, job=self.job)
             pushed = (
                 index_push_args(index, layout) if index else push_args(image_id.read_text().strip(), layout)
@@ -87,16 +92,31 @@ class Buildah:
 
 
 @contextmanager
-def _explained(request: BuildRequest) -> Iterator[None]:
+def explained(request: BuildRequest) -> Iterator[None]:
+    """Say so where a step failed because the worker cannot run its platform's programs."""
     try:
         yield
     except ToolError as error:
-        if request.platforms and "exec format error" in error.stderr.lower():
+        said = error.stderr.lower()
+        foreign = [each for each in request.platforms if _is_foreign(each)]
+        # buildah can lose what a step said while it could not even begin
+        if request.platforms and (
+            "exec format error" in said or (foreign and 'building at step "run' in said)
+        ):
             raise InputError(
-                f"{request.name}: this worker cannot run a step for one of {', '.join(request.platforms)}: install an "
-                "emulator (qemu-user-static) on it, or build that platform where it is at home"
+                f"{request.name}: this worker cannot run a step for one of {', '.join(foreign or request.platforms)}: "
+                "install an emulator (qemu-user-static) on it, or build that platform where it is at home"
             ) from error
         raise
+
+
+def _is_foreign(wanted: str) -> bool:
+    """Whether programs of that platform need an emulator that this machine does not have, as far as it tells."""
+    architecture = wanted.split("/")[1]
+    machine = platform.machine()
+    return architecture not in _NATIVE.get(machine, (machine,)) and not any(
+        _EMULATORS.glob(f"qemu-{_QEMU.get(architecture, architecture)}*")
+    )
 
 
 def storage_args(storage: Path) -> tuple[str, ...]:
