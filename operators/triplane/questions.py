@@ -6,15 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
+from triplane.core.asked import APPROVE, REJECT
 from triplane.core.errors import RefusedError
 
 if TYPE_CHECKING:
     from airflow.sdk import Context, Param
-
-APPROVE = "Approve"
-REJECT = "Reject"
-DIGEST, REASON = "digest", "reason"
-"""Fields that every form has: what the answer is about, and why it is given."""
 
 
 def pose(

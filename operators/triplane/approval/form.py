@@ -9,12 +9,10 @@ from airflow.sdk import Param
 
 from triplane.approval.review import review_digest
 from triplane.core.approval import Decision, Policy
+from triplane.core.asked import DIGEST, HOLD, REASON
 from triplane.core.change import ChangeSet
 from triplane.core.errors import RefusedError
 from triplane.core.words import cloud as cloud_name
-from triplane.questions import DIGEST, REASON
-
-HOLD = "hold_"
 
 
 class Answer(NamedTuple):

@@ -10,8 +10,8 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException
 
 from triplane import settings
+from triplane.core.asked import APPROVE
 from triplane.core.errors import RefusedError
-from triplane.questions import APPROVE
 
 if TYPE_CHECKING:
     from airflow.sdk import Context

@@ -19,6 +19,7 @@ from triplane.cli.logs import logs
 from triplane.cli.observe import Observation, observe
 from triplane.cli.text import clean, one_line
 from triplane.cli.view import Frame, Lines, Links, View, key, view
+from triplane.core.asked import APPROVE, REJECT
 from triplane.core.errors import InputError, TriplaneError
 
 DRIFT = "drift_check"
@@ -308,7 +309,7 @@ def _answer(session: Session) -> Exit:
     found = session.find()
     approves = options.command == "approve"
     answer = questions.Answer(
-        questions.APPROVE if approves else questions.REJECT,
+        APPROVE if approves else REJECT,
         options.reason,
         tuple(getattr(options, "hold", ())),
         options.digest,

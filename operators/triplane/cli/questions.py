@@ -8,11 +8,9 @@ from typing import Any, NamedTuple
 from triplane.cli.api import Api
 from triplane.cli.exits import RemoteError
 from triplane.cli.observe import Observation
+from triplane.core.asked import APPROVE, DIGEST, HOLD, REASON
 from triplane.core.errors import InputError
 from triplane.core.stages import name_of
-
-APPROVE, REJECT = "Approve", "Reject"
-DIGEST, REASON, HOLD = "digest", "reason", "hold_"
 
 
 class Answer(NamedTuple):

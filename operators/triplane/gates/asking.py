@@ -63,7 +63,8 @@ def ask(context: Context, question: Question, *, method: str, kwargs: Mapping[st
 def _pose(context: Context, question: Question, method: str, kwargs: Mapping[str, Any]) -> NoReturn:
     from airflow.sdk import Param
 
-    from triplane.questions import DIGEST, REASON, pose
+    from triplane.core.asked import DIGEST, REASON
+    from triplane.questions import pose
 
     terms = Terms.from_json(question.terms)
     asked = _digest(context, question)
@@ -131,7 +132,8 @@ def earlier(context: Context, gate: str, value: Mapping[str, Any] | None) -> Wai
 
 
 def _waiver(context: Context, question: Question, event: Mapping[str, Any]) -> Waiver:
-    from triplane.questions import APPROVE, DIGEST, REASON, responder
+    from triplane.core.asked import APPROVE, DIGEST, REASON
+    from triplane.questions import responder
 
     if "error" in event:
         raise RefusedError("nobody answered in time whether to go on without data")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import sys
@@ -11,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from triplane.core.digest import digest
+from triplane.core.digest import canonical_json, digest
 from triplane.core.errors import InputError
 
 FORMS = (
@@ -131,8 +132,12 @@ def _plain(value: Any) -> Any:
 
 
 def digest_of(hosts: Sequence[Host]) -> str:
-    """The same for the same machines with the same keys."""
-    return digest([[host.name, host.place, host.user, host.host_key, dict(host.variables)] for host in hosts])
+    """The same for the same machines with the same keys. Secret variables cannot be guessed from it at any speed."""
+    places = [[host.name, host.place, host.user, host.host_key] for host in hosts]
+    variables = canonical_json([dict(host.variables) for host in hosts])
+    return digest(
+        [places, hashlib.scrypt(variables, salt=canonical_json(places), n=2**14, r=8, p=1, dklen=32).hex()]
+    )
 
 
 def inventory(group: str, hosts: Sequence[Host], *, secret: bool = False) -> str:

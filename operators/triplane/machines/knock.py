@@ -22,6 +22,8 @@ def main(file: str, host: str, port: str, user: str) -> int:
 
     known = json.loads(Path(file).read_text())
     try:
+        if host not in known["instances"]:
+            raise OSError("it has another address here than in the inventory, so its instance is not known")
         boto3.client("ec2-instance-connect").send_ssh_public_key(
             InstanceId=known["instances"][host], InstanceOSUser=user, SSHPublicKey=known["public_key"]
         )

@@ -6,10 +6,9 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
-from triplane.approval.form import HOLD
 from triplane.core.approval import Policy
+from triplane.core.asked import DIGEST, HOLD, REASON
 from triplane.core.digest import digest as digest_of
-from triplane.questions import DIGEST, REASON
 from triplane.ui import database
 from triplane.ui.changes import Asked, asked_about, summary
 from triplane.ui.database import ASKS, Question

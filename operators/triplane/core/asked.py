@@ -1,0 +1,9 @@
+"""What questions to people look like in Airflow: to who asks, to who shows them and to who answers for somebody."""
+
+from __future__ import annotations
+
+APPROVE, REJECT = "Approve", "Reject"
+DIGEST, REASON = "digest", "reason"
+"""Fields that every form has: what the answer is about, and why it is given."""
+HOLD = "hold_"
+"""What the names of fields begin with that hold back a cloud."""
