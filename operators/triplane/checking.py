@@ -16,7 +16,7 @@ from triplane.core.errors import TriplaneError
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
-    from triplane.core.drift import Check, Finding
+    from triplane.core.drift import Check, Finding, Ignore
 
 WORKERS = 4
 
@@ -70,6 +70,24 @@ class Component:
         """Compare what was deployed with what is there. Runs in a thread that cannot ask Airflow."""
         raise NotImplementedError
 
+    def judged(self, ignores: Sequence[Ignore], before: Mapping[str, Any] | None, run: str) -> Check:
+        """The answer, by what was seen; ``before`` is what was kept of the last check, ``run`` the id of this one's."""
+        from triplane.core.drift import judge
+
+        seen = self.look()
+        check = judge(
+            self.operator.address,
+            seen.findings,
+            noise=seen.noise,
+            pending=seen.pending,
+            missing=seen.missing,
+            ignores=ignores,
+            before=before,
+            run=run,
+        )
+        check.images = list(seen.images)
+        return check
+
 
 class CheckingOperator(BaseOperator):
     """Compare a batch of components with what was deployed, changing nothing.
@@ -82,6 +100,8 @@ class CheckingOperator(BaseOperator):
 
     template_fields: Sequence[str] = ("components",)
     component: type[Component]
+    workers = WORKERS
+    """How many are checked at a time."""
 
     def __init__(self, *, components: Sequence[Mapping[str, Any]], **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -97,7 +117,7 @@ class CheckingOperator(BaseOperator):
         self.run = run_of(context)
         with ExitStack() as stack:
             checks = [_One(self, dict(arguments), stack) for arguments in self.components]
-            with ThreadPoolExecutor(WORKERS) as pool:
+            with ThreadPoolExecutor(self.workers) as pool:
                 results = list(pool.map(_One.run, checks))
         if self.stopped:
             raise AirflowFailException("stopped before everything was checked")
@@ -124,7 +144,7 @@ class _One:
         self.ignore = arguments.pop("ignore", ())
         self.component = batch.component(f"{batch.task_id}-check", arguments)
         self.address = self.component.operator.address
-        self.memory = f"drift/{self.component.operator.scope}/{self.address}"
+        self.memory = memory_of(self.component.operator)
         self.before: dict[str, Any] | None = None
         self.error = ""
         try:
@@ -142,34 +162,41 @@ class _One:
             if self.batch.stopped:
                 self.error = "stopped before it was checked"
             if not self.error:
-                return self._judged(self.component.look())
+                return self._judged()
         except Exception as error:
             self.error = _said(error)
         said = settings.redactor()(self.error)
         self.batch.log.error("%s: not checked: %s", self.address, said)
         return unknown(self.address, said, self.before)
 
-    def _judged(self, seen: Seen) -> Check:
-        from triplane.core.drift import Ignore, judge, memory
+    def _judged(self) -> Check:
+        from triplane.core.drift import Ignore
 
         rules = [Ignore.from_json(rule) for rule in self.ignore]
-        check = judge(
-            self.address,
-            seen.findings,
-            noise=seen.noise,
-            pending=seen.pending,
-            missing=seen.missing,
-            ignores=rules,
-            before=self.before,
-            run=self.batch.run,
-        )
-        check.images = list(seen.images)
-        settings.artifact_store().put_named(self.memory, json.dumps(memory(check, self.batch.run)).encode())
-        for item in check.resources:
-            names = ", ".join(attribute["name"] for attribute in item["attributes"]) or item["action"]
-            self.batch.log.warning("%s: drifted: %s: %s", self.address, item["address"], names)
-        self.batch.log.info("%s: %s %s", self.address, check.state, check.pending)
+        check = self.component.judged(rules, self.before, self.batch.run)
+        remember(self.memory, check, self.batch.run)
+        tell(self.batch.log, check)
         return check
+
+
+def memory_of(component: Checked) -> str:
+    """Where the artifact store keeps what the next check has to know."""
+    return f"drift/{component.scope}/{component.address}"
+
+
+def remember(key: str, check: Check, run: str) -> None:
+    """Keep what the next check has to know."""
+    from triplane.core.drift import memory
+
+    settings.artifact_store().put_named(key, json.dumps(memory(check, run)).encode())
+
+
+def tell(log: Any, check: Check) -> None:
+    """The answer in the log."""
+    for item in check.resources:
+        names = ", ".join(attribute["name"] for attribute in item["attributes"]) or item["action"]
+        log.warning("%s: drifted: %s: %s", check.address, item["address"], names)
+    log.info("%s: %s %s", check.address, check.state, check.pending)
 
 
 def named(key: str) -> dict[str, Any] | None:

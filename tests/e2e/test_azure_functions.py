@@ -164,7 +164,7 @@ def test_drift_of_a_function(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "address": "azure/function/webhook",
     }
     deploy(**function)
-    batch = ServerlessDriftBatchOperator(task_id="t", functions=[function])
+    batch = ServerlessDriftBatchOperator(task_id="t", components=[function])
     (found,) = batch.execute({})  # type: ignore[arg-type]
     assert found["state"] == "in_sync"
     apps = azure.client(WebSiteManagementClient, CONNECTION).web_apps

@@ -37,7 +37,7 @@ def test_operators_plan_deploy_and_find_nothing_to_do(
     again = ServerlessPlanOperator(task_id="again", image=image, **options).work({})  # type: ignore[typeddict-item]
     assert (again["action"], again["binds"]["observed"]) == ("none", result["version"])
 
-    batch = ServerlessDriftBatchOperator(task_id="drift", functions=[options])
+    batch = ServerlessDriftBatchOperator(task_id="drift", components=[options])
     (found,) = batch.execute({})  # type: ignore[arg-type]
     assert found["state"] == "in_sync"
     from google.cloud import run_v2

@@ -33,7 +33,7 @@ def check(lab: Lab, name: str = "network", **more: Any) -> dict[str, Any]:
 
 def batch(lab: Lab, *names: str, **more: Any) -> TerraformDriftBatchOperator:
     stacks = [{k: v for k, v in lab.kwargs(name).items() if k != "task_id"} for name in names]
-    return TerraformDriftBatchOperator(task_id="aws.stacks", stacks=stacks, **more)
+    return TerraformDriftBatchOperator(task_id="aws.stacks", components=stacks, **more)
 
 
 def test_one_stack_is_never_in_sync_when_it_could_not_look(lab: Lab) -> None:
@@ -73,7 +73,7 @@ def test_a_connection_that_is_missing_costs_its_own_stack_alone(
 ) -> None:
     lab.apply(lab.plan())
     operator = batch(lab, "network", "network")
-    operator.stacks[1].update(  # type: ignore[attr-defined]
+    operator.components[1].update(  # type: ignore[attr-defined]
         address="aws/stack/elsewhere",
         cloud="aws",
         cloud_conn_id="no_such",
@@ -102,4 +102,4 @@ def test_cancelling_a_batch_begins_nothing_more(lab: Lab, tmp_path: Path) -> Non
     time.sleep(1)
     operator.on_kill()
     thread.join(30)
-    assert "stopped before every stack was checked" in str(failed[0])
+    assert "stopped before everything was checked" in str(failed[0])

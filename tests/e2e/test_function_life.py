@@ -68,7 +68,7 @@ class Cell:
 
     def drift(self) -> tuple[str, list[str]]:
         code = {key: value for key, value in self.code("two").items() if key == "path"}
-        batch = ServerlessDriftBatchOperator(task_id="d", functions=[self._arguments(code)])
+        batch = ServerlessDriftBatchOperator(task_id="d", components=[self._arguments(code)])
         (found,) = batch.execute(self._context())
         return found["state"], [one["name"] for item in found["resources"] for one in item["attributes"]]
 

@@ -523,7 +523,7 @@ def test_drift(
             "target": "cloud_run",
             "conn_id": "no_such_connection",
         }
-        batch = ServerlessDriftBatchOperator(task_id="t", functions=[{**function, **more}, other])
+        batch = ServerlessDriftBatchOperator(task_id="t", components=[{**function, **more}, other])
         found, unreachable = batch.execute({})  # type: ignore[arg-type]
         assert unreachable["state"] == "unknown"
         assert "no_such_connection" in unreachable["error"]

@@ -125,7 +125,7 @@ def test_a_function_whose_cluster_was_never_made(monkeypatch: pytest.MonkeyPatch
         "options": {"cluster": "${cluster.name}"},
         "scope": "staging/aws",
     }
-    (found,) = ServerlessDriftBatchOperator(task_id="t", functions=[function]).execute(CONTEXT)
+    (found,) = ServerlessDriftBatchOperator(task_id="t", components=[function]).execute(CONTEXT)
     assert (found["state"], found["pending"]) == ("pending", "it was never deployed")
 
 

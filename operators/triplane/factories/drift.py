@@ -134,23 +134,22 @@ def _checks(build: Build, cloud: str, frozen: Any) -> Iterator[Checking]:
     part, each = build.platform.cloud(cloud), _Components(build, cloud, frozen)
     stacks = {name: part.stacks[name] for name in build.platform.stack_order(cloud)}
     functions = each.of_source("function", part.functions, function_options)
-    found: tuple[tuple[Any, str, str, list[dict[str, Any]]], ...] = (
-        (TerraformDriftBatchOperator, "stacks", "stacks", each.of_source("stack", stacks, stack_options)),
-        (KubernetesDriftBatchOperator, "cluster", "components", each.in_cluster()),
+    found: tuple[tuple[Any, str, list[dict[str, Any]]], ...] = (
+        (TerraformDriftBatchOperator, "stacks", each.of_source("stack", stacks, stack_options)),
+        (KubernetesDriftBatchOperator, "cluster", each.in_cluster()),
         (
             AnsibleDriftBatchOperator,
             "machines",
-            "components",
             each.of_source("machines", part.machines, machine_options),
         ),
-        (ServerlessDriftBatchOperator, "functions", "functions", functions),
-        (EventSourceDriftBatchOperator, "event_sources", "components", each.event_sources()),
-        (PipelineDriftBatchOperator, "pipelines", "components", pipeline_components(build, cloud)),
-        (SecretDriftBatchOperator, "secrets", "components", secret_components(build, cloud)),
+        (ServerlessDriftBatchOperator, "functions", functions),
+        (EventSourceDriftBatchOperator, "event_sources", each.event_sources()),
+        (PipelineDriftBatchOperator, "pipelines", pipeline_components(build, cloud)),
+        (SecretDriftBatchOperator, "secrets", secret_components(build, cloud)),
     )
-    for operator, task_id, argument, components in found:
+    for operator, task_id, components in found:
         if components:
-            task = operator(task_id=task_id, **{argument: components}, **retries())
+            task = operator(task_id=task_id, components=components, **retries())
             yield task, [str(component["address"]) for component in components]
 
 

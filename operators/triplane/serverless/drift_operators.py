@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from triplane.checking import CheckingOperator, Component, Seen, named
@@ -53,12 +52,9 @@ class ServerlessDriftBatchOperator(CheckingOperator):
     """Compare functions and serverless containers with what was deployed, see
     :class:`triplane.checking.CheckingOperator`.
 
-    :param functions: for each the arguments of a :class:`ServerlessOperator`, without ``image``; ``ignore`` as for
+    :param components: for each the arguments of a :class:`ServerlessOperator`, without ``image``; ``ignore`` as for
         stacks (templated)
     """
 
     ui_color = "#fdebd3"
     component = _Function
-
-    def __init__(self, *, functions: Sequence[Mapping[str, Any]], **kwargs: Any) -> None:
-        super().__init__(components=functions, **kwargs)

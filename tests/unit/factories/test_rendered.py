@@ -122,7 +122,7 @@ def test_every_task_of_a_stack_runs_the_terraform_of_the_spec(spec: str) -> None
         task: Any = aws(spec).get_task(f"infrastructure.{task_id}")
         assert {name: getattr(task, name) for name in tool} == tool
     batch: Any = drift_dag(spec).get_task("aws.stacks")
-    assert [{name: stack[name] for name in tool} for stack in batch.stacks] == [tool]
+    assert [{name: stack[name] for name in tool} for stack in batch.components] == [tool]
 
 
 def test_the_password_of_a_connection_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
