@@ -46,6 +46,15 @@ def add_parsers(commands: Any) -> None:
     reseal.add_argument("scope", metavar="SCOPE", help="such as staging/aws")
     reseal.set_defaults(run=_reseal)
 
+    forget = actions.add_parser(
+        "forget",
+        help="record that what a component left behind was dealt with by hand, and forget the component",
+    )
+    forget.add_argument("scope", metavar="SCOPE", help="such as staging/aws")
+    forget.add_argument("address", metavar="ADDRESS", help="such as aws/function/webhook")
+    forget.add_argument("--reason", required=True, help="goes into the ledger")
+    forget.set_defaults(run=_forget)
+
     evidence = commands.add_parser("evidence", help="write all that proves how a run came about into one ZIP")
     evidence.add_argument("run_id", metavar="RUN", help="the id of a run")
     evidence.add_argument("--output", type=Path, metavar="FILE", help="default: evidence-RUN.zip")
@@ -104,6 +113,21 @@ def _reseal(arguments: argparse.Namespace) -> int:
     settings.signing_keys()
     entry = settings.ledger(arguments.scope).reseal()
     print(f"{arguments.scope}: entry {entry.number} vouches for all before it")
+    return 0
+
+
+def _forget(arguments: argparse.Namespace) -> int:
+    from getpass import getuser
+
+    from triplane import settings
+    from triplane.core import deployed
+
+    settings.signing_keys()
+    scope, address = arguments.scope, arguments.address
+    known = deployed.forget(settings.artifact_store(), scope, address)
+    body = {"address": address, "reason": arguments.reason, "by": getuser(), "version": known["version"]}
+    entry = settings.ledger(scope).append(deployed.FORGOTTEN, body)
+    print(f"{scope}: {address} is forgotten, entry {entry.number}")
     return 0
 
 

@@ -10,11 +10,14 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from triplane.core.digest import canonical_json
+from triplane.core.errors import InputError
 
 if TYPE_CHECKING:
     from triplane.core.change import ChangeSet
     from triplane.core.store import ArtifactStore
 
+FORGOTTEN = "forgotten"
+"""Kind of the entry in the ledger about a component that somebody has dealt with by hand."""
 THERE = ("deployed", "unchanged", "rolled_back")
 STAYS = {
     "stack": "its resources and its state stay",
@@ -53,6 +56,20 @@ def record(
                 "secrets": dict(change_set.secrets.get(result["address"], {})),
             }
     store.put_named(_key(scope), canonical_json(found))
+
+
+def forget(store: ArtifactStore, scope: str, address: str) -> dict[str, Any]:
+    """Take a component for one that was never deployed; returns what was known of it.
+
+    :raises InputError: it is not known
+    """
+    found = read(store, scope)
+    if address not in found:
+        known = ", ".join(sorted(found)) or "nothing"
+        raise InputError(f"{scope}: {address} is not among what was deployed: {known}")
+    known_of_it = found.pop(address)
+    store.put_named(_key(scope), canonical_json(found))
+    return known_of_it
 
 
 def left_behind(store: ArtifactStore, scope: str, wanted: Iterable[str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from cryptography.fernet import Fernet
 
 from triplane import settings
 from triplane.cli.main import main
+from triplane.core import deployed
 from triplane.core.change import ChangeSet
 from triplane.core.history import PLANNED
 
@@ -97,6 +98,28 @@ def test_a_new_key_vouches_for_what_the_revoked_one_sealed(
     assert "triplane ledger reseal prod/aws" in capsys.readouterr().out
     assert main(["ledger", "reseal", "prod/aws"]) == 0
     assert main(["ledger", "verify", "prod/aws"]) == 0
+
+
+def test_what_was_left_behind_can_be_forgotten_and_that_is_recorded(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    scope, addresses = "prod/aws", ("aws/chart/api", "aws/function/old")
+    store = settings.artifact_store()
+    results = [{"address": address, "state": "deployed", "version": "3"} for address in addresses]
+    plan = settings.ledger(scope).entries(PLANNED)[0]
+    deployed.record(store, settings.get_change_set(plan.body["digest"]), results, "run")
+    assert set(deployed.left_behind(store, scope, ["aws/chart/api"])) == {"aws/function/old"}
+
+    assert main(["ledger", "forget", scope, "aws/function/older", "--reason", "x"]) == 1
+    assert "aws/function/older is not among what was deployed: aws/chart/api, aws/function/old" in (
+        capsys.readouterr().err
+    )
+    assert main(["ledger", "forget", scope, "aws/function/old", "--reason", "deleted by hand"]) == 0
+    assert capsys.readouterr().out == "prod/aws: aws/function/old is forgotten, entry 1\n"
+    assert deployed.left_behind(store, scope, ["aws/chart/api"]) == {}
+    (entry,) = settings.ledger(scope).entries(deployed.FORGOTTEN)
+    assert (entry.body["address"], entry.body["reason"]) == ("aws/function/old", "deleted by hand")
+    assert (entry.body["version"], bool(entry.body["by"])) == ("3", True)
 
 
 def test_evidence_is_one_file(
