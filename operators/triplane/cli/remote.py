@@ -10,13 +10,14 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from triplane.core.words import CLOUDS
+
 ACTIONS = {
     "plan": "show what a deployment would change",
     "deploy": "plan, ask, apply",
     "rollback": "go back to the last good version",
     "destroy": "remove everything, in reverse order",
 }
-CLOUDS = ("aws", "gcp", "azure")
 
 
 def add_parsers(commands: Any) -> None:
@@ -24,7 +25,7 @@ def add_parsers(commands: Any) -> None:
     for action, text in ACTIONS.items():
         parser = _parser(commands, action, text)
         _target(parser)
-        parser.add_argument("--cloud", choices=CLOUDS, help="only this cloud")
+        parser.add_argument("--cloud", choices=tuple(CLOUDS), help="only this cloud")
         parser.add_argument("--emergency", metavar="WHY", help="why it cannot wait for a deployment window")
         _waiting(parser, always=action == "plan")
         if action in ("plan", "deploy"):
@@ -68,7 +69,11 @@ def add_parsers(commands: Any) -> None:
         parser.add_argument("--yes", action="store_true", help="do not ask whether it is meant")
         if answer == "approve":
             parser.add_argument(
-                "--hold", action="append", default=[], choices=CLOUDS, help="approve all but this cloud"
+                "--hold",
+                action="append",
+                default=[],
+                choices=tuple(CLOUDS),
+                help="approve all but this cloud",
             )
             parser.add_argument("--own-run", action="store_true", help="even if you asked for it yourself")
 

@@ -142,13 +142,13 @@ class DriftReportOperator(BaseOperator):
     def _left_behind(self, expected: Sequence[str]) -> dict[str, str]:
         """What was deployed once and is in the spec no more, where no deployment removes it: nobody checks that."""
         from triplane.core import deployed
+        from triplane.core.words import CLOUDS
 
-        store, clouds = settings.artifact_store(), dict.fromkeys(each.split("/")[0] for each in expected)
-        scopes = [f"{self.environment}/{cloud}" for cloud in clouds]
+        store = settings.artifact_store()
         return {
             key: said
-            for scope in scopes
-            for key, said in deployed.left_behind(store, scope, expected).items()
+            for cloud in CLOUDS
+            for key, said in deployed.left_behind(store, f"{self.environment}/{cloud}", expected).items()
         }
 
     def _repair(self, context: Context, found: Mapping[str, Any], alarms: Alarms) -> str | None:

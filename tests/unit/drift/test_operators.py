@@ -186,7 +186,12 @@ def test_an_environment_of_another_platform_is_not_reported_on(airflow: Airflow)
 def test_what_has_left_the_spec_is_told_and_raises_no_alarm(airflow: Airflow) -> None:
     known = {name: {"revision": "c" * 40} for name in ("aws/machines/workers", ADDRESS)}
     settings.artifact_store().put_named("deployments/prod/aws", json.dumps(known).encode())
+    gone = {"azure/chart/api": {"revision": "d" * 40}}
+    settings.artifact_store().put_named("deployments/prod/azure", json.dumps(gone).encode())
     found = airflow.check("r1")
+    assert "its release stays" in found["left_behind"].pop("azure/chart/api"), (
+        "its cloud has left the spec, too"
+    )
     said = (
         "it has left the spec, and what its playbook did stays on the machines; last deployed at cccccccccccc"
     )
