@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def tasks(
     hook: Recorder, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cloud_env: Any, sandbox: Sandbox
 ) -> Iterator[event_sources.Tasks]:
     event_sources.store(monkeypatch, tmp_path)
-    monkeypatch.setattr(rest, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(rest, "REPEATS", replace(rest.REPEATS, first=0.01))
     name = f"nightly-{uuid.uuid4().hex[:8]}"
     options = {
         "function": hook.name, "cron": "0 6 * * MON-FRI", "timezone": "Europe/Berlin", "service_account": EMAIL,

@@ -7,6 +7,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -50,7 +51,7 @@ def service() -> Iterator[Service]:
 def case(
     request: pytest.FixtureRequest, service: Service, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Case]:
-    monkeypatch.setattr(rest, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(rest, "REPEATS", replace(rest.REPEATS, first=0.01))
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     name, (kind, _, more) = f"x{uuid.uuid4().hex[:10]}", request.param.partition("_")
     match request.param:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import urllib.request
 import uuid
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 from tests.e2e.monitoring_lab import direct
 from tests.ordered import MINE, OWNER
 from triplane.clouds import aws, azure, gcp
+from triplane.gates import rest
 from triplane.rollout.marking import mark
 from triplane.sandbox.azure.part import GROUP, SUBSCRIPTION
 from triplane.sandbox.gcp.state import PROJECT
@@ -117,7 +119,7 @@ def test_throttling_and_tokens_that_ended(
     place: dict[str, str], status: int, times: int, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Once is tried again; but for CloudWatch's token, for which the next rollout has a new client. Always is only said."""
-    monkeypatch.setattr("triplane.gates.rest.FIRST_WAIT", 0.01)
+    monkeypatch.setattr(rest, "REPEATS", replace(rest.REPEATS, first=0.01))
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "2")
     port, where, codes = FAULTS[place["kind"]]
     how = {"code": codes[status]} if codes else {"status": status}

@@ -10,18 +10,16 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
+from triplane.core.calls import PASSING, Repeats
 from triplane.core.errors import InputError, TerminalError, TransientError
 
 SECONDS = 20.0
 """For one call."""
-TRIES = 3
-LONGEST_WAIT = 20.0
-"""Seconds that are waited here; a longer wait is the caller's."""
+REPEATS = Repeats(tries=3, first=1.0, longest=20.0)
 SECONDARY_WAIT = 60.0
 """Seconds to wait for GitHub's secondary limit where it does not say how long."""
 PAGES = 100
 """So many pages are read of a list."""
-_PASSING = frozenset({408, 425, 500, 502, 503, 504})
 _MOVED = frozenset({301, 302, 303, 307, 308})
 
 
@@ -85,7 +83,7 @@ class Client:
     def call(self, verb: str, path: str, body: Mapping[str, Any] | Sequence[Any] | None = None) -> Any:
         """What the service answers, None if that is nothing.
 
-        :raises RateLimited: it asks for a pause, longer than :data:`LONGEST_WAIT`
+        :raises RateLimited: it asks for a pause, longer than :data:`REPEATS` waits
         :raises TransientError: a retry may help
         :raises InputError: the token is not accepted, or may not do this
         :raises NotThere: there is no such thing
@@ -133,25 +131,17 @@ class Client:
         moved: bool = False,
     ) -> Any:
         doing = f"{verb} {urlsplit(url).path}"
-        for number in range(TRIES):
-            last = number == TRIES - 1
-            try:
-                answer = self._send(doing, verb, url, body)
-            except TransientError:
-                if last or verb == "POST":
-                    raise
-                self._sleep(2.0**number)
-                continue
-            if moved and answer.status_code in _MOVED:
-                return answer
-            error = self._error(doing, answer)
-            if error is None:
-                return answer
-            wait = _wait(error, verb, number)
-            if last or wait is None:
-                raise error
-            self._sleep(wait)
-        raise AssertionError("the last try returns or raises")
+        answer = REPEATS.call(
+            lambda: self._send(doing, verb, url, body),
+            safe=verb != "POST",
+            pause=lambda answer: self._pause(answer, _said(answer)),
+            sleep=self._sleep,
+        )
+        if moved and answer.status_code in _MOVED:
+            return answer
+        if (error := self._error(doing, answer)) is not None:
+            raise error
+        return answer
 
     def _send(self, doing: str, verb: str, url: str, body: Any) -> Any:
         import requests
@@ -171,7 +161,7 @@ class Client:
         message = f"{doing}: {status} {said}"
         if (pause := self._pause(answer, said)) is not None:
             return RateLimited(f"{message}; it asks for a pause of {pause:.0f} s", pause)
-        if status in _PASSING:
+        if status in PASSING:
             return TransientError(message)
         if status == 401:
             return Unauthenticated(f"{message}; renew the token in the connection")
@@ -227,13 +217,6 @@ def _json(answer: Any) -> Any:
         return json.loads(answer.content)
     except ValueError as error:
         raise TransientError(f"{urlsplit(answer.url).path}: {answer.status_code} without JSON") from error
-
-
-def _wait(error: Exception, verb: str, number: int) -> float | None:
-    """Seconds until the call may be made again here, None if it may not: a ``POST`` that failed may have been done."""
-    if isinstance(error, RateLimited):
-        return error.seconds if error.seconds <= LONGEST_WAIT else None
-    return 2.0**number if isinstance(error, TransientError) and verb != "POST" else None
 
 
 def _said(answer: Any) -> str:

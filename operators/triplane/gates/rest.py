@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import random
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from triplane.core.calls import PASSING, Repeats
 from triplane.core.errors import InputError, TransientError
 
 SECONDS = 20.0
-TRIES = 3
-FIRST_WAIT, LONGEST_WAIT = 0.5, 5.0
-"""Seconds; the wait doubles. What a service asks to wait longer for is left to the next look."""
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
+REPEATS = Repeats(tries=3, first=0.5, longest=5.0)
+"""What a service asks to wait longer for is left to the next look."""
 
 Headers = Callable[[str, str, bytes], Mapping[str, str]]
 """From verb, URL with its query, and body to headers that authenticate; called anew for each try."""
@@ -44,24 +41,12 @@ def ask(
     ).prepare()
     sent = asked.body.encode() if isinstance(asked.body, str) else asked.body or b""
     fixed = {"Content-Type": asked.headers["Content-Type"]} if "Content-Type" in asked.headers else {}
-    renewed = False
-    for number in range(TRIES):
-        last = number == TRIES - 1
+
+    def send() -> Any:
         given = {**fixed, **(headers(verb, str(asked.url), sent) if headers else {})}
-        try:
-            answer = _send(session, verb, str(asked.url), sent, given)
-        except TransientError:
-            if last:
-                raise
-            time.sleep(_pause(number))
-            continue
-        if answer.status_code == 401 and not renewed:
-            renewed = True
-            continue
-        wait = _wait(answer, number)
-        if last or wait is None:
-            break
-        time.sleep(wait)
+        return _send(session, verb, str(asked.url), sent, given)
+
+    answer = REPEATS.call(send, safe=True, renews=True)
     return _read(answer, f"{verb} {url}", who)
 
 
@@ -82,25 +67,11 @@ def _send(session: Any, verb: str, url: str, body: bytes, headers: Mapping[str, 
         raise InputError(f"Google refuses the connection: {error}; check its key") from error
 
 
-def _wait(answer: Any, number: int) -> float | None:
-    """Seconds until the next try, None where none would help."""
-    if answer.status_code not in _PASSING:
-        return None
-    asked = str(answer.headers.get("Retry-After") or "")
-    if not asked.isdigit():
-        return _pause(number)
-    return float(asked) if float(asked) <= LONGEST_WAIT else None
-
-
-def _pause(number: int) -> float:
-    return float(FIRST_WAIT * 2**number * random.uniform(0.8, 1.2))
-
-
 def _read(answer: Any, doing: str, who: str) -> Any:
     status = answer.status_code
     if status >= 400:
         message = f"{doing}: {status} {_said(answer)}"
-        if status in _PASSING:
+        if status in PASSING:
             raise TransientError(message)
         if status == 401:
             raise InputError(f"{message}; the credentials of {who} are not accepted: renew them")

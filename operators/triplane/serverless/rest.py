@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from triplane.core.calls import Repeats
 from triplane.core.errors import InputError, StaleError, TransientError
 from triplane.serverless.target import DeployFailed
 
 SECONDS = 60.0
-TRIES = 4
-"""So often a call is made that may be repeated."""
-FIRST_WAIT, LONGEST_WAIT = 0.5, 20.0
-"""Seconds; the wait doubles. A service that asks for a longer one is left to the task's retry."""
+REPEATS = Repeats(tries=4, first=0.5, longest=20.0)
+"""A service that asks for a longer wait is left to the task's retry."""
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "PATCH", "DELETE"})
 _CONDITIONS = frozenset({"if-match", "if-none-match"})
-_PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})
 
 
 class Api:
@@ -65,19 +62,12 @@ class Api:
         given = dict(headers or {})
         safe = verb in _IDEMPOTENT and not _CONDITIONS.intersection(name.lower() for name in given)
         url = f"{self._base}/{path.lstrip('/')}"
-        for number in range(TRIES):
-            last = number == TRIES - 1
-            try:
-                answer = self._send(verb, url, body, dict(query or {}), given)
-            except TransientError:
-                if last or not safe:
-                    raise
-                self._sleep(_pause(number))
-                continue
-            wait = _wait(answer, number, safe=safe, renews=self._token is not None)
-            if last or wait is None:
-                break
-            self._sleep(wait)
+        answer = REPEATS.call(
+            lambda: self._send(verb, url, body, dict(query or {}), given),
+            safe=safe,
+            renews=self._token is not None,
+            sleep=self._sleep,
+        )
         if answer.status_code == 404 and missing_ok:
             return None
         if answer.status_code >= 400:
@@ -96,29 +86,6 @@ class Api:
                 )
         except requests.RequestException as error:
             raise TransientError(f"{verb} {url}: {error}") from error
-
-
-def _wait(answer: Any, number: int, *, safe: bool, renews: bool) -> float | None:
-    """Seconds until the call may be made again, None if it may not, or needs not be."""
-    status = answer.status_code
-    if status == 401 and renews and number == 0:
-        return 0.0
-    if status not in _PASSING or not (safe or status == 429):
-        return None
-    asked = _asked(answer)
-    if asked is None:
-        return _pause(number)
-    return asked if asked <= LONGEST_WAIT else None
-
-
-def _pause(number: int) -> float:
-    return float(FIRST_WAIT * 2**number * random.uniform(0.8, 1.2))
-
-
-def _asked(answer: Any) -> float | None:
-    """How long the service asks to wait; a date is left to our own wait."""
-    text = str(getattr(answer, "headers", {}).get("Retry-After") or "")
-    return float(text) if text.isdigit() else None
 
 
 def _json(doing: str, answer: Any) -> dict[str, Any]:

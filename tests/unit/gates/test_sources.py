@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -22,7 +23,7 @@ AT = 1_800_000_000.0
 
 @pytest.fixture
 def metrics(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    monkeypatch.setattr(rest, "FIRST_WAIT", 0.01)
+    monkeypatch.setattr(rest, "REPEATS", replace(rest.REPEATS, first=0.01))
     with serving(vector(1)) as made:
         yield made
 

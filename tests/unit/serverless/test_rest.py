@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from triplane.core.errors import InputError, StaleError, TransientError
-from triplane.serverless.rest import LONGEST_WAIT, TRIES, Api
+from triplane.serverless.rest import REPEATS, Api
 from triplane.serverless.target import DeployFailed
 
 
@@ -48,11 +48,11 @@ def test_what_does_no_harm_twice_is_repeated(verb: str, status: int) -> None:
 
 
 def test_it_ends_sometime() -> None:
-    service = Service(*[503] * TRIES)
+    service = Service(*[503] * REPEATS.tries)
     with pytest.raises(TransientError, match="503 S: no"):
         service.api().get("x")
-    assert len(service.tokens) == TRIES
-    assert len(service.waits) == TRIES - 1
+    assert len(service.tokens) == REPEATS.tries
+    assert len(service.waits) == REPEATS.tries - 1
 
 
 @pytest.mark.parametrize("status", [0, 500, 503])
@@ -76,7 +76,7 @@ def test_the_service_says_how_long() -> None:
     service = Service(503, 429, Retry_After="7")
     assert service.api().get("x") == {"name": "x"}
     assert service.waits == [7.0, 7.0]
-    service = Service(429, Retry_After=str(int(LONGEST_WAIT) + 1))
+    service = Service(429, Retry_After=str(int(REPEATS.longest) + 1))
     with pytest.raises(TransientError):
         service.api().get("x")
     assert service.waits == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from botocore.exceptions import ClientError
@@ -259,6 +259,7 @@ def test_what_aws_refuses(code: str, kind: type[Exception]) -> None:
 def test_what_a_rest_api_refuses(status: int, kind: type[Exception]) -> None:
     class Answer:
         status_code, content, text = status, b"{}", "{}"
+        headers: ClassVar[dict[str, str]] = {}
 
         def json(self) -> Any:
             return {"error": {"code": status, "message": "no"}}
