@@ -110,7 +110,7 @@ def store(airflow: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
 
 
-@pytest.fixture(params=["helm", "helm3"])
+@pytest.fixture(params=["helm", pytest.param("helm3", marks=pytest.mark.campaign)])
 def make(request: pytest.FixtureRequest, sandbox: Sandbox) -> Callable[..., Chart]:
     def chart(path: Path | None, **options: Any) -> Chart:
         return Chart(sandbox, request.param, path, **options)
@@ -132,6 +132,7 @@ def created(helm: str, folder: Path, image: str) -> Path:
     return chart
 
 
+@pytest.mark.parametrize("make", ["helm", "helm3"], indirect=True)
 def test_what_helm_create_makes(make: Callable[..., Chart], tmp_path: Path) -> None:
     chart = make(None, release="web", images_as="tag", test=True)
     chart.options["path"] = str(created(chart.helm, tmp_path, chart.lab.good))
@@ -222,6 +223,7 @@ def test_a_schema(make: Callable[..., Chart]) -> None:
         chart.plan(values={"count": "many"})
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize("make", ["helm"], indirect=True)
 def test_two_hundred_objects(make: Callable[..., Chart]) -> None:
     chart = make(CHARTS / "strict", release="many")
@@ -402,6 +404,7 @@ HelmUpgradeOperator(**kwargs).execute({"task_state_store": store, "dag_run": run
 """
 
 
+@pytest.mark.parametrize("make", ["helm", "helm3"], indirect=True)
 def test_a_killed_task_leaves_no_pending_release(make: Callable[..., Chart]) -> None:
     lab = make(None).lab
     lab.deploy(lab.good)

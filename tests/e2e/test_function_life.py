@@ -258,10 +258,14 @@ def container_apps(home: Path, sandbox: Sandbox) -> Cell:
 
 
 MANY = [
-    fargate, cloud_functions, container_apps,
-    *(pytest.param(make, marks=pytest.mark.campaign) for make in (aws_lambda, cloud_run, azure_functions)),
-]  # fmt: skip
-"""The last three say little that their targets' own tests do not."""
+    fargate,
+    container_apps,
+    *(
+        pytest.param(make, marks=pytest.mark.campaign)
+        for make in (cloud_functions, aws_lambda, cloud_run, azure_functions)
+    ),
+]
+"""The last four say little that their targets' own tests do not."""
 
 
 @pytest.mark.parametrize("make", MANY)

@@ -260,7 +260,7 @@ def test_a_killed_task_leaves_no_build_behind(environ: dict[str, str], context: 
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
 
 
-@pytest.mark.parametrize("seconds", ["8", "9"])
+@pytest.mark.parametrize("seconds", ["8", pytest.param("9", marks=pytest.mark.campaign)])
 def test_a_killed_build_is_built_by_its_retry(
     seconds: str, environ: dict[str, str], context: Path, storage: Path
 ) -> None:

@@ -18,7 +18,10 @@ def cloud() -> Iterator[Path]:
         yield folder
 
 
-@pytest.mark.parametrize("backend", ["s3", "s3_dynamodb", "gcs", "azurerm"])
+@pytest.mark.parametrize(
+    "backend",
+    ["s3", "azurerm", *(pytest.param(name, marks=pytest.mark.campaign) for name in ("s3_dynamodb", "gcs"))],
+)
 def test_nothing_is_lost_or_created_twice(
     backend: str, cloud: Path, sandbox: Sandbox, cloud_env: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -83,6 +83,7 @@ class Installation:
         told: SmallPlatform,
         sandbox: Sandbox,
         listener: outside.Listener,
+        first: str,
     ) -> None:
         self.listener = listener
         self.airflow = airflow
@@ -90,6 +91,8 @@ class Installation:
         self.small = small
         self.told = told
         self.spec = platform.spec.read_text()
+        self.first = self.good = first
+        """The commits from which AWS was deployed first and last."""
         self.sandbox = sandbox
         self.alice: AirflowApi = airflow.api("alice")
         self.bob: AirflowApi = airflow.api("bob")
@@ -171,7 +174,7 @@ def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
     home = tmp_path_factory.mktemp("installation")
     platform = PlatformCopy(home / "platform")
     platform.add_chart_secret("streaming_chart_secret")
-    platform.commit("The platform as it is")
+    first = platform.commit("The platform as it is")
     small = SmallPlatform(home / "small" / "platform", ENVIRONMENTS, groups=GROUPS)
     told = SmallPlatform(home / "told" / "platform", TOLD, notify=NOTIFY, source=SOURCE, markers=MARKERS)
     dags = home / "dags"
@@ -199,7 +202,7 @@ def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
         airflow.wait_for_dags(*DAG_IDS, *(f"{PREFIX}{name}" for name in DAG_IDS), "silent_gates")
         for key, value in SECRETS.items():
             airflow.api().set_variable(key, value)
-        yield Installation(airflow, platform, small, told, sandbox, listener)
+        yield Installation(airflow, platform, small, told, sandbox, listener, first)
     finally:
         airflow.stop()
 

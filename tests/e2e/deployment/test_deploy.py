@@ -23,13 +23,6 @@ from triplane.sandbox.postgres import USER, find
 pytestmark = pytest.mark.timeout(900)
 
 
-@pytest.fixture(scope="module")
-def changed(installation: Installation, deployed: str) -> None:
-    """A commit after everything was deployed that changes one chart in each cloud."""
-    installation.platform.change_service()
-    installation.platform.commit("Larger events")
-
-
 def test_everything_is_deployed_everywhere(installation: Installation, deployed: str) -> None:
     rows = installation.rows(deployed)
     assert len(rows) == 28
@@ -38,7 +31,9 @@ def test_everything_is_deployed_everywhere(installation: Installation, deployed:
         assert installation.task("deploy", deployed, f"apply.{cloud}")["state"] == "success"
 
 
-def test_one_cloud_alone_asks_in_its_own_run(installation: Installation, changed: None) -> None:
+def test_one_cloud_alone_asks_in_its_own_run(installation: Installation, deployed: str) -> None:
+    installation.platform.change_service()
+    installation.good = installation.platform.commit("Larger events")
     run_id = installation.alice.trigger("deploy_aws", {"environment": "staging", "action": "deploy"})
     (question,) = installation.alice.wait_for_question("deploy_aws", run_id)
     assert "chart/ingest" in question["body"]
@@ -48,18 +43,22 @@ def test_one_cloud_alone_asks_in_its_own_run(installation: Installation, changed
     assert [r["address"] for r in results if r["state"] == "deployed"] == ["aws/chart/ingest"]
 
 
-def test_a_chart_that_fails_is_rolled_back_and_named(installation: Installation, changed: None) -> None:
+def test_a_chart_that_fails_is_rolled_back_and_named(installation: Installation, deployed: str) -> None:
     installation.platform.break_chart("aws", "ingest")
     installation.platform.commit("An image that nobody built")
     time.sleep(12)
-    run_id = installation.start()
-    assert installation.approve(run_id) == "failed"
-    rows = installation.rows(run_id)
-    assert rows["aws", "chart/ingest"]["state"] == "rolled_back"
-    assert rows["aws", "chart/ingest"]["version"] == "4", "3 failed, and 4 has the content of 2"
-    assert {row["state"] for (cloud, _), row in rows.items() if cloud != "aws"} <= {"deployed", "unchanged"}
-    log = installation.log("deploy", run_id, "report")
-    assert "aws: chart/ingest rolled_back" in log
+    run = installation.deploy_alone("aws")
+    assert run["state"] == "failed"
+    results = {
+        result["address"]: result for result in installation.alice.xcom("deploy_aws", run["run_id"], "record")
+    }
+    before = 1 if installation.good == installation.first else 2
+    assert results["aws/chart/ingest"]["state"] == "rolled_back"
+    assert results["aws/chart/ingest"]["version"] == str(before + 2), (
+        "one failed, and the next has the old content"
+    )
+    others = {result["state"] for address, result in results.items() if address != "aws/chart/ingest"}
+    assert others <= {"deployed", "unchanged", "skipped"}
 
 
 def test_planted_secrets_are_used(installation: Installation, deployed: str) -> None:

@@ -16,9 +16,8 @@ pytestmark = pytest.mark.timeout(900)
 
 
 def test_a_cloud_goes_back_to_the_last_good_version(installation: Installation, deployed: str) -> None:
+    good = installation.good
     installation.platform.spec.write_text(installation.spec)
-    good = installation.platform.commit("As it was")
-    assert installation.deploy_alone("aws")["state"] == "success"
     installation.platform.change_stack()
     installation.platform.replace(
         "infra/aws/network/main.tf", 'output "vpc_id"', f'{BUCKET}\n\noutput "vpc_id"'
