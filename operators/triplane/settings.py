@@ -216,7 +216,7 @@ def frozen_version(versions: Sequence[Version]) -> dict[str, Any]:
 def _root() -> Any:
     from airflow.sdk import ObjectStoragePath
 
-    from triplane.core.files import EXCLUSIVE
+    from triplane.core.files import AZURE, EXCLUSIVE
 
     home = Path(os.environ.get("AIRFLOW_HOME", "~/airflow")).expanduser()
     root = ObjectStoragePath(conf.get(SECTION, "artifact_store", fallback=None) or f"file://{home}/triplane")
@@ -225,6 +225,10 @@ def _root() -> Any:
             f"[triplane] artifact_store cannot be {root.protocol}://, where two who write to the ledger at once are not "
             "told apart; take a file system, s3://, gs:// or abfs://"
         )
+    if root.protocol in AZURE:
+        from triplane.core.chatter import quiet_azure
+
+        quiet_azure()
     return root
 
 

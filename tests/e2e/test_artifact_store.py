@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import uuid
@@ -11,9 +13,11 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 
+from triplane.clouds import azure
 from triplane.core import files
 from triplane.core.ledger import Ledger, scopes
 from triplane.core.store import ArtifactStore
+from triplane.sandbox.azure.part import GROUP, STATE_ACCOUNT, STATE_CONTAINER
 from triplane.sandbox.runtime import Sandbox
 
 SCOPE = "staging/aws"
@@ -29,16 +33,47 @@ ArtifactStore(root, [sys.argv[2]]).put_named("drift", b"elsewhere")
 """
 
 
-@pytest.fixture
-def root(sandbox: Sandbox, cloud_env: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A folder in S3."""
+def in_s3() -> str:
     from airflow.providers.amazon.aws.hooks.s3 import S3Hook
+
+    bucket = f"artifacts-{uuid.uuid4().hex[:8]}"
+    S3Hook("aws_default").create_bucket(bucket, region_name="eu-west-1")
+    return f"s3://aws_default@{bucket}/triplane"
+
+
+def in_cloud_storage() -> str:
+    from airflow.providers.google.cloud.hooks.gcs import GCSHook
+
+    bucket = f"artifacts-{uuid.uuid4().hex[:8]}"
+    GCSHook("google_cloud_default").create_bucket(bucket_name=bucket)
+    return f"gs://google_cloud_default@{bucket}/triplane"
+
+
+def in_blob_storage() -> str:
+    """With the account's key, as the sandbox's blobs take no tokens."""
+    from azure.mgmt.storage import StorageManagementClient
+
+    client = azure.client(StorageManagementClient, "azure_default")
+    key = client.storage_accounts.list_keys(GROUP, STATE_ACCOUNT).keys_property[0].value
+    connection = {"conn_type": "adls", "password": key, "extra": {"account_name": STATE_ACCOUNT}}
+    os.environ["AIRFLOW_CONN_ARTIFACTS_AZURE"] = json.dumps(connection)
+    return f"abfs://artifacts_azure@{STATE_CONTAINER}/artifacts-{uuid.uuid4().hex[:8]}"
+
+
+@pytest.fixture(params=[in_s3, in_cloud_storage, in_blob_storage])
+def root(
+    request: pytest.FixtureRequest,
+    sandbox: Sandbox,
+    cloud_env: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Any:
+    """A folder in each."""
     from airflow.sdk import ObjectStoragePath
 
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
-    bucket = f"artifacts-{uuid.uuid4().hex[:8]}"
-    S3Hook("aws_default").create_bucket(bucket, region_name="eu-west-1")
-    return ObjectStoragePath(f"s3://aws_default@{bucket}/triplane")
+    monkeypatch.setenv("AIRFLOW_CONN_ARTIFACTS_AZURE", "")  # so that it is removed again
+    return ObjectStoragePath(request.param())
 
 
 def test_what_another_machine_writes_is_seen_at_once(root: Any) -> None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from triplane.clouds import Credentials
+from triplane.core.chatter import quiet_azure
 from triplane.core.errors import InputError, TransientError
 from triplane.settings import register_secret
 
@@ -40,6 +41,7 @@ def credential(conn_id: str) -> Any:
     """The connection's credential as ``azure.core`` knows it, with ``get_token``."""
     from airflow.providers.microsoft.azure.hooks.base_azure import AzureBaseHook
 
+    quiet_azure()
     connection = _connection(conn_id)
     extra = {**connection.extra_dejson, "use_azure_identity_object": True}
     connection.extra = json.dumps(extra)

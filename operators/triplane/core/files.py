@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 LOCAL = ("", "file", "local")
-EXCLUSIVE = (*LOCAL, "s3", "s3a", "gs", "gcs", "abfs", "abfss", "adl", "az")
+AZURE = ("abfs", "abfss", "adl", "az")
+EXCLUSIVE = (*LOCAL, "s3", "s3a", "gs", "gcs", *AZURE)
 """The stores whose clients have the server refuse a second writer (`If-None-Match`, `ifGenerationMatch`). Others take
 :func:`create` for :func:`replace`, or look first and write then."""
 

@@ -99,9 +99,14 @@ class GooglePart:
 
     def environ(self, ctx: Context) -> dict[str, str]:
         account = (ctx.home / "gcp" / "service-account.json").read_text()
-        extra = {"project": PROJECT, "keyfile_dict": account}
+        # What gcsfs needs, for an artifact store on gs://, to come in here and to ask for no zonal buckets.
+        through = {"gcs.session-kwargs": {"trust_env": True}}
+        extra = {"project": PROJECT, "keyfile_dict": account, **through}
         connection = {"conn_type": "google_cloud_platform", "extra": extra}
-        return {"AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(connection)}
+        return {
+            "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": json.dumps(connection),
+            "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
+        }
 
     def seed(self, ctx: Context) -> None:
         """The buckets of Terraform's state and of builds, and the repository of the images, as a customer would make them."""

@@ -1,6 +1,7 @@
 """Cloud Storage: checks token and contract, then passes the request to fake-gcs-server.
 
-That server keeps objects and generations, and the preconditions of writes; those of a delete are checked here.
+That server keeps objects and generations, and the preconditions of uploads in one piece with their metadata; those of
+other uploads and of a delete are checked here.
 What it does not keep of a bucket (labels, access settings, ...) is kept here and put into its answers.
 """
 
@@ -11,12 +12,14 @@ import copy
 import json
 import re
 from typing import Any
+from urllib.parse import quote
 
 from aiohttp import ClientSession, web
 
 from triplane.sandbox.gcp.core import Core, Request
 from triplane.sandbox.gcp.errors import ApiError
 
+OBJECTS = re.compile(r"/(upload/)?storage/v1/b/(?P<bucket>[^/]+)/o(/(?P<name>[^/]+))?")
 BUCKETS = re.compile(r"/storage/v1/b(/(?P<bucket>[^/]+))?/?")
 DROPPED = {"connection", "keep-alive", "transfer-encoding", "content-length", "upgrade", "te"}
 OWN = {"name", "id", "kind", "selfLink", "timeCreated", "projectNumber"}
@@ -31,14 +34,16 @@ class Storage:
         self._upstream = upstream
         self._session = session
         self._buckets: dict[str, Body] = {}
+        self._uploads: dict[str, tuple[str, str]] = {}
+        """Id of a resumable upload -> path of its object, and the generation that it must have."""
+        self._conditional = asyncio.Lock()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Raises ApiError."""
         self._core.tokens.check(request.headers.get("Authorization"))
         found = BUCKETS.fullmatch(request.path)
         if found is None:
-            await self._check_generation(request)
-            return await self._forward(request)
+            return await self._object(request)
         raw = await request.read()
         body = parse(raw)
         query = list(request.query.items())
@@ -48,14 +53,41 @@ class Storage:
         await asyncio.to_thread(self._core.check_body, asked)
         return await self._bucket(request, found["bucket"], body)
 
-    async def _check_generation(self, request: web.Request) -> None:
-        """Refuse to delete another generation of an object than the caller means."""
+    async def _object(self, request: web.Request) -> web.StreamResponse:
+        """Refuse to write or delete another generation of an object than the caller means."""
+        condition = await self._condition(request)
+        if condition is None:
+            return await self._forward(request)
+        async with self._conditional:
+            path, meant = condition
+            status, current = await self._ask("GET", path, None)
+            if meant != (current["generation"] if status == 200 else "0") and not (
+                status == 404 and request.method == "DELETE"
+            ):
+                raise ApiError(412, "At least one of the pre-conditions you specified did not hold.")
+            answer = await self._forward(request)
+        begun = re.search(r"[?&]upload_id=([^&]+)", answer.headers.get("Location", ""))
+        if begun:
+            self._uploads[begun[1]] = condition
+        return answer
+
+    async def _condition(self, request: web.Request) -> tuple[str, str] | None:
+        """Path of the object that is meant, and the generation that it must have ("0": none); None if any will do."""
+        kind, found = request.query.get("uploadType"), OBJECTS.fullmatch(request.rel_url.raw_path)
+        if request.method in ("PUT", "POST") and request.query.get("upload_id"):
+            return self._uploads.get(request.query["upload_id"])
         meant = request.query.get("ifGenerationMatch")
-        if request.method != "DELETE" or meant is None:
-            return
-        status, current = await self._ask("GET", request.rel_url.raw_path, None)
-        if status == 200 and current["generation"] != meant:
-            raise ApiError(412, "At least one of the pre-conditions you specified did not hold.")
+        if (
+            found is None
+            or meant is None
+            or not (request.method == "DELETE" or kind in ("media", "resumable"))
+        ):
+            return None
+        name = found["name"]
+        if name is None:
+            body = parse(await request.read(), lenient=True) if kind == "resumable" else None
+            name = quote(request.query.get("name") or str((body or {}).get("name")), safe="")
+        return f"/storage/v1/b/{found['bucket']}/o/{name}", meant
 
     async def _bucket(self, request: web.Request, name: str | None, body: Body | None) -> web.StreamResponse:
         if request.method == "PATCH" or request.method == "PUT":
