@@ -22,6 +22,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from cryptography.fernet import Fernet
 
 from tests.e2e.test_kubernetes import MISSING, Lab, airflow, until  # noqa: F401
+from tests.few import few
 from triplane.kubernetes.drift_operators import KubernetesDriftBatchOperator
 from triplane.kubernetes.operators import HelmPlanOperator, HelmUninstallOperator
 from triplane.sandbox.kubernetes.api import Api, ApiError
@@ -110,7 +111,7 @@ def store(airflow: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("AIRFLOW__TRIPLANE__ARTIFACT_KEY", Fernet.generate_key().decode())
 
 
-@pytest.fixture(params=["helm", pytest.param("helm3", marks=pytest.mark.campaign)])
+@pytest.fixture(params=few(["helm", "helm3"], ["helm"]))
 def make(request: pytest.FixtureRequest, sandbox: Sandbox) -> Callable[..., Chart]:
     def chart(path: Path | None, **options: Any) -> Chart:
         return Chart(sandbox, request.param, path, **options)

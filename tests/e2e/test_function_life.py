@@ -17,6 +17,7 @@ from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 from cryptography.fernet import Fernet
 
 from tests.e2e import google_lab, test_container_apps
+from tests.few import few
 from triplane.clouds import aws, azure, gcp
 from triplane.core.digest import digest
 from triplane.sandbox.azure.part import GROUP, LOCATION, REGISTRY
@@ -257,18 +258,10 @@ def container_apps(home: Path, sandbox: Sandbox) -> Cell:
     )  # fmt: skip
 
 
-MANY = [
-    fargate,
-    container_apps,
-    *(
-        pytest.param(make, marks=pytest.mark.campaign)
-        for make in (cloud_functions, aws_lambda, cloud_run, azure_functions)
-    ),
-]
-"""The last four say little that their targets' own tests do not."""
+MANY = (fargate, container_apps, cloud_functions, aws_lambda, cloud_run, azure_functions)
 
 
-@pytest.mark.parametrize("make", MANY)
+@pytest.mark.parametrize("make", few(MANY, [fargate, container_apps]))
 def test_life(make: Callable[[Path, Sandbox], Cell], tmp_path: Path, sandbox: Sandbox) -> None:
     cell = make(tmp_path, sandbox)
     first = cell.plan("one")

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
+from tests.few import few
 from triplane.kubernetes.operators import HelmPlanOperator, HelmUpgradeOperator, ImageParityOperator
 from triplane.sandbox.kubernetes.after import answers
 from triplane.sandbox.kubernetes.api import Api, ApiError
@@ -123,7 +124,7 @@ def airflow(sandbox: Sandbox, cloud_env: dict[str, str], monkeypatch: pytest.Mon
         monkeypatch.setenv(f"AIRFLOW_CONN_CLUSTER_{cloud.upper()}", json.dumps(connection))
 
 
-@pytest.fixture(params=["helm", "helm3"])
+@pytest.fixture(params=few(["helm", "helm3"], ["helm"]))
 def lab(request: pytest.FixtureRequest, sandbox: Sandbox, airflow: None) -> Lab:
     return fresh(sandbox, request)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from airflow.sdk.exceptions import AirflowFailException
 from cryptography.fernet import Fernet
 
 from tests.e2e.serverless_steps import Breaking, drive
+from tests.few import few
 from triplane import settings
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, StaleError, TransientError
@@ -36,14 +37,6 @@ FAULTS = {
     "ServiceException": 500,
     "ExpiredTokenException": 403,
 }
-
-
-def few(names: Iterable[str], kept: str) -> list[Any]:
-    """One of the names; the others are of the campaigns."""
-    return [name if name == kept else pytest.param(name, marks=pytest.mark.campaign) for name in names]
-
-
-FEW_BREAKS, FEW_FAULTS = few(BREAKS, "killed after"), few(sorted(FAULTS), "ThrottlingException")
 
 
 def client_of(service: str) -> Any:
@@ -410,7 +403,7 @@ def test_a_large_package_goes_through_s3(
         target.prepare(wanted(), None, print)
 
 
-@pytest.mark.parametrize("how", FEW_BREAKS)
+@pytest.mark.parametrize("how", few(BREAKS, ["killed after"]))
 def test_whenever_it_is_cut_off_it_comes_to_the_same_end(
     client: Any, name: str, wanted: Wanted, how: str
 ) -> None:
@@ -440,7 +433,7 @@ def test_whenever_it_is_cut_off_it_comes_to_the_same_end(
     assert len(policy) == 1
 
 
-@pytest.mark.parametrize("code", FEW_FAULTS)
+@pytest.mark.parametrize("code", few(FAULTS, ["ThrottlingException"]))
 def test_faults_are_transient_and_a_repeat_comes_to_the_same_end(
     client: Any, name: str, wanted: Wanted, code: str
 ) -> None:

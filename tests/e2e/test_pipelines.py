@@ -19,6 +19,7 @@ from airflow.triggers.base import TriggerEvent
 from cryptography.fernet import Fernet
 
 from tests.e2e import pipelines_lab as lab
+from tests.few import few
 from triplane.pipelines.begun import Begun
 from triplane.pipelines.operators import PipelineApprovalOperator, PipelineOperator, PipelineTask
 from triplane.pipelines.pipeline import Wanted
@@ -30,10 +31,9 @@ from triplane.sandbox.runtime import Sandbox
 pytestmark = pytest.mark.e2e
 ALL = tuple(SYSTEMS)
 ASKING = tuple(lab.APPROVALS)
-SLOW = ("codepipeline", "cloud_deploy", "github_actions")
+SLOW = {"codepipeline", "cloud_deploy", "github_actions"}
 """What is the same code for all systems is tried with these in ``make chaos``."""
-FEW = [pytest.param(name, marks=pytest.mark.campaign) if name in SLOW else name for name in ALL]
-FEW_ASKING = [pytest.param(name, marks=pytest.mark.campaign) if name in SLOW else name for name in ASKING]
+FEW, FEW_ASKING = few(ALL, set(ALL) - SLOW), few(ASKING, set(ASKING) - SLOW)
 REVISIONS = {"codebuild": "v7", "codepipeline": "version-7", "cloud_deploy": "abc7"}
 CREDENTIALS = {
     "codebuild": ("AIRFLOW_CONN_AWS_DEFAULT", "renew the credentials of the connection"),

@@ -12,6 +12,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from tests.e2e.test_kubernetes import Lab, airflow  # noqa: F401
 from tests.e2e.test_rollouts import Object, pod, workload
+from tests.few import few
 from triplane.sandbox.kubernetes.api import Api
 from triplane.sandbox.runtime import Sandbox
 
@@ -45,7 +46,7 @@ class Plain:
         time.sleep(0.5)
 
 
-@pytest.fixture(params=["helm", "helm3"])
+@pytest.fixture(params=few(["helm", "helm3"], ["helm"]))
 def plain(request: pytest.FixtureRequest, sandbox: Sandbox, airflow: None) -> Plain:  # noqa: F811
     return Plain(sandbox, request.param)
 

@@ -329,8 +329,12 @@ EVERYTHING = "/Microsoft.Web/|/api/(zipdeploy|deployments)"
 
 @pytest.mark.parametrize(
     ("fault", "slot"),
-    [(FAULTS[0], "none"), (FAULTS[1], "none"), (FAULTS[2], "none"), (FAULTS[3], "staging")],
-    ids=["429", "503", "401", "lost"],
+    [
+        pytest.param(FAULTS[0], "none", id="429", marks=pytest.mark.campaign),
+        pytest.param(FAULTS[1], "none", id="503", marks=pytest.mark.campaign),
+        pytest.param(FAULTS[2], "none", id="401", marks=pytest.mark.campaign),
+        pytest.param(FAULTS[3], "staging", id="lost"),
+    ],
 )
 def test_every_call_may_fail_once(
     cloud: Lab, make: Make, desired: Desired, fault: dict[str, Any], slot: str
