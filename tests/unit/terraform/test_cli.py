@@ -10,7 +10,7 @@ import pytest
 
 from triplane.core.errors import InputError, StaleError, ToolError
 from triplane.core.redact import Redactor
-from triplane.terraform import cli
+from triplane.terraform import arguments, cli
 from triplane.terraform.backends import backend_config, state_key
 from triplane.terraform.binary import Binary
 from triplane.terraform.events import Events, Lock, parse_lock, plain
@@ -18,28 +18,28 @@ from triplane.terraform.events import Events, Lock, parse_lock, plain
 
 def test_argv() -> None:
     plan = Path("/w/new.tfplan")
-    assert cli.init_args() == ("init", "-json", "-no-color", "-input=false")
-    assert cli.init_args(Path("/w/b.json"))[-1] == "-backend-config=/w/b.json"
-    assert cli.plan_args(out=plan, var_file=Path("/w/v.json"), lock_timeout=300) == (
+    assert arguments.init_args() == ("init", "-json", "-no-color", "-input=false")
+    assert arguments.init_args(Path("/w/b.json"))[-1] == "-backend-config=/w/b.json"
+    assert arguments.plan_args(out=plan, var_file=Path("/w/v.json"), lock_timeout=300) == (
         *("plan", "-json", "-input=false", "-detailed-exitcode", "-lock-timeout=300s"),
         *("-var-file=/w/v.json", "-out=/w/new.tfplan"),
     )
-    assert "-destroy" in cli.plan_args(out=plan, lock_timeout=1, destroy=True)
-    assert cli.show_args(plan) == ("show", "-json", "/w/new.tfplan")
-    assert cli.apply_args(plan, lock_timeout=0.5) == (
+    assert "-destroy" in arguments.plan_args(out=plan, lock_timeout=1, destroy=True)
+    assert arguments.show_args(plan) == ("show", "-json", "/w/new.tfplan")
+    assert arguments.apply_args(plan, lock_timeout=0.5) == (
         *("apply", "-json", "-input=false", "-lock-timeout=0.5s", "/w/new.tfplan"),
     )
-    assert cli.pull_args() == ("state", "pull")
+    assert arguments.pull_args() == ("state", "pull")
 
 
 def test_environment_passes_only_what_it_means_to(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TF_LOG", "TF_CLI_ARGS", "TF_VAR_x", "AWS_SECRET_ACCESS_KEY", "AIRFLOW__CORE__FERNET_KEY"):
         monkeypatch.setenv(name, "leak")
-    for name in cli.PASSED:
+    for name in arguments.PASSED:
         monkeypatch.setenv(name, "passed")
-    env = cli.environment({"password": "p"})
+    env = arguments.environment({"password": "p"})
     assert "leak" not in env.values()
-    assert {name: env[name] for name in cli.PASSED} == dict.fromkeys(cli.PASSED, "passed")
+    assert {name: env[name] for name in arguments.PASSED} == dict.fromkeys(arguments.PASSED, "passed")
     assert env["TF_VAR_password"] == "p"
     assert env["TF_PLUGIN_CACHE_MAY_BREAK_DEPENDENCY_LOCK_FILE"] == "1"
     assert env["TF_IN_AUTOMATION"] == "1"
@@ -51,12 +51,14 @@ def test_the_plugin_cache_is_found_where_people_set_it(
     config = tmp_path / "terraform.rc"
     config.write_text('disable_checkpoint = true\nplugin_cache_dir   = "$HOME/plugins"\n')
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert cli.plugin_cache({"TF_CLI_CONFIG_FILE": str(config)}) == tmp_path / "plugins"
-    assert cli.plugin_cache({"TF_PLUGIN_CACHE_DIR": "/c", "TF_CLI_CONFIG_FILE": str(config)}) == Path("/c")
-    assert cli.plugin_cache({"TF_CLI_CONFIG_FILE": "/dev/null"}) is None
-    assert cli.plugin_cache({}) is None
+    assert arguments.plugin_cache({"TF_CLI_CONFIG_FILE": str(config)}) == tmp_path / "plugins"
+    assert arguments.plugin_cache({"TF_PLUGIN_CACHE_DIR": "/c", "TF_CLI_CONFIG_FILE": str(config)}) == Path(
+        "/c"
+    )
+    assert arguments.plugin_cache({"TF_CLI_CONFIG_FILE": "/dev/null"}) is None
+    assert arguments.plugin_cache({}) is None
     config.rename(tmp_path / ".terraformrc")
-    assert cli.plugin_cache({}) == tmp_path / "plugins"
+    assert arguments.plugin_cache({}) == tmp_path / "plugins"
 
 
 @pytest.mark.parametrize(

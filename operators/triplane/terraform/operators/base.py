@@ -150,8 +150,9 @@ class TerraformOperator(BaseOperator):
         self, source: Source, secrets: Mapping[str, str], *, lock: bytes | None = None
     ) -> AbstractContextManager[Stack]:
         """The stack in an initialized working copy."""
+        from triplane.terraform.arguments import environment
         from triplane.terraform.backends import backend_config
-        from triplane.terraform.cli import Terraform, environment
+        from triplane.terraform.cli import Terraform
 
         env, binary = environment(secrets), self.binary()
 
