@@ -297,7 +297,7 @@ def debian() -> Path:
 def trust() -> list[str]:
     """What has Python's tools in the image trust what Debian's do."""
     bundle = "/etc/ssl/certs/ca-certificates.crt"
-    return ["--change", f"ENV SSL_CERT_FILE={bundle} PIP_CERT={bundle}"]
+    return ["--change", f"ENV SSL_CERT_FILE={bundle} PIP_CERT={bundle} NODE_EXTRA_CA_CERTS={bundle}"]
 
 
 def free_port() -> int:
