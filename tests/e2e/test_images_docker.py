@@ -78,7 +78,8 @@ def started(env: Mapping[str, str]) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(30)
-        subprocess.run(["umount", home / "data"], check=False, capture_output=True)
+        for mounted in (home / "data", *home.glob("exec/netns/*")):
+            subprocess.run(["umount", mounted], check=False, capture_output=True)
         shutil.rmtree(home, ignore_errors=True)
 
 

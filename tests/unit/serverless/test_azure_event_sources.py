@@ -10,6 +10,7 @@ import pytest
 from tests.azure_events import BREAKS, FAULTS, broken_everywhere, failing_everywhere
 from tests.azure_lab import GROUP, LOCATION, MANAGER, SCOPE, SUBSCRIPTION, Lab
 from tests.event_sources import Tasks, store
+from tests.few import few
 
 from triplane.serverless.events import targets
 from triplane.serverless.rest import Api
@@ -59,7 +60,7 @@ def left(cloud: Lab) -> tuple[Any, ...]:
     return *settings, names or [], [group["name"] for group in groups]
 
 
-@pytest.mark.parametrize("how", BREAKS)
+@pytest.mark.parametrize("how", few(BREAKS, ["answer lost"]))
 @pytest.mark.parametrize("target", OPTIONS)
 def test_it_may_be_killed_anywhere(
     cloud: Lab, tasks: Callable[[str], Tasks], monkeypatch: pytest.MonkeyPatch, target: str, how: str
@@ -68,7 +69,7 @@ def test_it_may_be_killed_anywhere(
     assert left(cloud) == ({"LOG_LEVEL": "info"}, {}, [], ["$Default"])
 
 
-@pytest.mark.parametrize("status", FAULTS)
+@pytest.mark.parametrize("status", few(FAULTS, [503]))
 @pytest.mark.parametrize("target", OPTIONS)
 def test_the_service_may_fail_anywhere(
     cloud: Lab, tasks: Callable[[str], Tasks], monkeypatch: pytest.MonkeyPatch, target: str, status: int

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.azure_lab import GROUP, LOCATION, SCOPE, Lab
+from tests.few import few
 from tests.serverless_rounds import again, deleted, deployed, run
 
 from triplane.core.errors import InputError, StaleError
@@ -233,7 +234,7 @@ FAULTS: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=["429", "503", "401", "lost"])
+@pytest.mark.parametrize("fault", few(FAULTS, FAULTS[3:]), ids=["429", "503", "401", "lost"])
 def test_every_call_may_fail_once(
     cloud: Lab, make: Callable[[], ContainerApps], desired: Desired, fault: dict[str, Any]
 ) -> None:
