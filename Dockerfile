@@ -65,23 +65,22 @@ ENTRYPOINT ["tini", "--", "entrypoint"]
 CMD ["airflow", "version"]
 
 # What follows is for the profile `sandbox` of docker-compose.yaml alone: three clouds in a container.
-FROM build AS build-sandbox
-ARG EXTRAS
-RUN uv sync --frozen --no-dev --no-editable --compile-bytecode ${EXTRAS} --extra sandbox
-
 FROM ${KUBERNETES}/kube-apiserver:${KUBERNETES_VERSION} AS kube-apiserver
 FROM ${KUBERNETES}/kube-controller-manager:${KUBERNETES_VERSION} AS kube-controller-manager
 FROM ${KUBERNETES}/kube-scheduler:${KUBERNETES_VERSION} AS kube-scheduler
 
 FROM airflow AS sandbox
 USER root
-ENV TRIPLANE_CACHE=/opt/sandbox TRIPLANE_SANDBOX_HOME=/srv/sandbox/home
+COPY --from=build /opt/uv /opt/uv
+COPY --from=build /src /src
+ARG EXTRAS
+ENV UV_PROJECT_ENVIRONMENT=/opt/triplane UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 PATH=${PATH}:/opt/uv/bin
+RUN cd /src && uv sync --frozen --no-dev --no-editable --compile-bytecode ${EXTRAS} --extra sandbox
 COPY --from=kube-apiserver /usr/local/bin/kube-apiserver /opt/sandbox/bin/
 COPY --from=kube-controller-manager /usr/local/bin/kube-controller-manager /opt/sandbox/bin/
 COPY --from=kube-scheduler /usr/local/bin/kube-scheduler /opt/sandbox/bin/
-COPY --from=build-sandbox /opt/triplane /opt/triplane
-RUN apt-get update && apt-get install -y --no-install-recommends python3-venv \
-    && triplane sandbox install \
+ENV TRIPLANE_CACHE=/opt/sandbox TRIPLANE_SANDBOX_HOME=/srv/sandbox/home
+RUN triplane sandbox install \
     && rm -rf /var/lib/apt/lists/* \
     && install -d -o airflow -g 0 -m 0770 /srv/sandbox
 COPY docker/sandbox.sh /usr/local/bin/sandbox

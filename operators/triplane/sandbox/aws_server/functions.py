@@ -36,7 +36,7 @@ from moto.ecr.models import ecr_backends
 
 from triplane.sandbox.aws_server.accounts import ACCOUNT
 
-WORK_SECONDS = 0.5
+WORK_SECONDS = 0.3
 BOOTSTRAP = """
 import importlib, json, logging, sys, time
 said = logging.StreamHandler(sys.stdout)
