@@ -75,7 +75,7 @@ COPY --from=build /opt/uv /opt/uv
 COPY --from=build /src /src
 ARG EXTRAS
 ENV UV_PROJECT_ENVIRONMENT=/opt/triplane UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 PATH=${PATH}:/opt/uv/bin
-RUN cd /src && uv sync --frozen --no-dev --no-editable --compile-bytecode ${EXTRAS} --extra sandbox
+RUN cd /src && uv sync --frozen --inexact --no-dev --no-editable --compile-bytecode ${EXTRAS} --extra sandbox
 COPY --from=kube-apiserver /usr/local/bin/kube-apiserver /opt/sandbox/bin/
 COPY --from=kube-controller-manager /usr/local/bin/kube-controller-manager /opt/sandbox/bin/
 COPY --from=kube-scheduler /usr/local/bin/kube-scheduler /opt/sandbox/bin/
