@@ -58,6 +58,9 @@ COPY --from=build /opt/triplane /opt/triplane
 COPY --from=build /tools/bin /usr/local/bin
 COPY docker/entrypoint.sh /usr/local/bin/entrypoint
 COPY docker/make_secrets.py /usr/local/lib/triplane/make_secrets.py
+# The layers of images that are built here cannot lie on the container's own file system, which is made of layers itself.
+RUN install -d -o airflow -g 0 -m 0770 /opt/airflow/.cache
+VOLUME /opt/airflow/.cache
 ENV AIRFLOW_HOME=/opt/airflow PATH=/opt/triplane/bin:${PATH} PYTHONUNBUFFERED=1
 USER 50000:0
 WORKDIR /opt/airflow
