@@ -79,12 +79,13 @@ COPY --from=build /src /src
 ARG EXTRAS
 ENV UV_PROJECT_ENVIRONMENT=/opt/triplane UV_PYTHON_DOWNLOADS=never UV_NO_CACHE=1 PATH=${PATH}:/opt/uv/bin
 RUN cd /src && uv sync --frozen --inexact --no-dev --no-editable --compile-bytecode ${EXTRAS} --extra sandbox
-COPY --from=kube-apiserver /usr/local/bin/kube-apiserver /opt/sandbox/bin/
-COPY --from=kube-controller-manager /usr/local/bin/kube-controller-manager /opt/sandbox/bin/
-COPY --from=kube-scheduler /usr/local/bin/kube-scheduler /opt/sandbox/bin/
+COPY --chown=50000:0 --from=kube-apiserver /usr/local/bin/kube-apiserver /opt/sandbox/bin/
+COPY --chown=50000:0 --from=kube-controller-manager /usr/local/bin/kube-controller-manager /opt/sandbox/bin/
+COPY --chown=50000:0 --from=kube-scheduler /usr/local/bin/kube-scheduler /opt/sandbox/bin/
 ENV TRIPLANE_CACHE=/opt/sandbox TRIPLANE_SANDBOX_HOME=/srv/sandbox/home
 RUN triplane sandbox install \
     && rm -rf /var/lib/apt/lists/* \
+    && chown -R airflow:0 /opt/sandbox \
     && install -d -o airflow -g 0 -m 0770 /srv/sandbox
 COPY docker/sandbox.sh /usr/local/bin/sandbox
 COPY docker/sandboxed.sh /usr/local/bin/sandboxed

@@ -79,9 +79,8 @@ class DistributedAirflow(LocalAirflow):
 
     def worker_of(self, process: int) -> str:
         """The name of the worker that a process on this machine belongs to."""
-        environ = Path(f"/proc/{process}/environ").read_bytes().split(b"\0")
-        home = next(entry for entry in environ if entry.startswith(b"AIRFLOW_HOME="))
-        return Path(home.decode()).name
+        group = os.getpgid(process)
+        return next(name for name, worker in self._workers.items() if worker.pid == group)
 
     def worker_log(self, name: str) -> Path:
         """What a worker has said."""
