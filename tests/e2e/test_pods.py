@@ -60,7 +60,11 @@ def test_a_task_of_a_cloud_has_the_identity_of_that_cloud_alone(cloud: str, tmp_
     assert container.command is None, "the entry point of the image has to wait for tools"
     assert made.spec.termination_grace_period_seconds > 600
     assert made.spec.automount_service_account_token is False
-    assert {mount.mount_path for mount in container.volume_mounts} >= {"/tmp", "/dev/shm", "/opt/airflow/.cache"}
+    assert {mount.mount_path for mount in container.volume_mounts} >= {
+        "/tmp",
+        "/dev/shm",
+        "/opt/airflow/.cache",
+    }
 
 
 def test_a_task_that_looks_at_all_clouds_has_all_identities(tmp_path: Path) -> None:

@@ -78,6 +78,9 @@ def _builder(
 def _sign(
     builder: x509.CertificateBuilder, key: ec.EllipticCurvePrivateKey, signing_key: ec.EllipticCurvePrivateKey
 ) -> KeyPair:
+    own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    authority = x509.AuthorityKeyIdentifier.from_issuer_public_key(signing_key.public_key())
+    builder = builder.add_extension(own, critical=False).add_extension(authority, critical=False)
     certificate = builder.sign(signing_key, hashes.SHA256())
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
