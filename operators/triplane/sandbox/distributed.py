@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -72,15 +73,18 @@ class DistributedAirflow(LocalAirflow):
             self._workers[name] = self._work(name)
 
     def kill_worker(self, name: str) -> None:
-        """SIGKILL a worker with all processes of its group, and leave it dead. Tools that outlive tasks are not in it."""
+        """SIGKILL a worker with its tasks, and leave it dead. Tools that outlive tasks are in sessions of their own."""
         worker = self._workers.pop(name)
-        os.killpg(worker.pid, signal.SIGKILL)
+        session = os.getsid(worker.pid)
+        for process in (worker.pid, *_descendants(worker.pid)):
+            with suppress(ProcessLookupError):
+                if os.getsid(process) == session:
+                    os.kill(process, signal.SIGKILL)
         worker.wait()
 
     def worker_of(self, process: int) -> str:
         """The name of the worker that a process on this machine belongs to."""
-        group = os.getpgid(process)
-        return next(name for name, worker in self._workers.items() if worker.pid == group)
+        return next(name for name, worker in self._workers.items() if process in _descendants(worker.pid))
 
     def worker_log(self, name: str) -> Path:
         """What a worker has said."""
@@ -131,6 +135,19 @@ class DistributedAirflow(LocalAirflow):
                 stderr=subprocess.STDOUT,
                 process_group=0,
             )
+
+
+def _descendants(process: int) -> list[int]:
+    """The processes that one has started, and those that these have."""
+    children: dict[int, list[int]] = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = int(stat.read_text().rpartition(")")[2].split()[1])
+            children.setdefault(parent, []).append(int(stat.parent.name))
+    found = list(children.get(process, ()))
+    for each in found:
+        found += children.get(each, ())
+    return found
 
 
 def _bundle(repository: Path) -> dict[str, Any]:
