@@ -82,7 +82,7 @@ def entry(found: core.Entry) -> Entry:
         intent=str(body.get("intent", "")),
         risk=str(body.get("risk", "")),
         emergency=str(body.get("emergency", "")),
-        about=str(body.get("gate", "")),
+        about=str(body.get("gate") or body.get("address") or ""),
         approved_by=tuple(map(str, people)),
         reasons=tuple(filter(None, reasons)),
         states=dict(Counter(str(item["state"]) for item in body.get("results") or ())),

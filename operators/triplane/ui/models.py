@@ -238,7 +238,7 @@ class Entry(Model):
     risk: str = ""
     emergency: str = ""
     about: str = ""
-    """The gate that an answer was about."""
+    """The gate or the component that it is about, unless that is all of the cloud."""
     approved_by: tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
     states: dict[str, int] = {}

@@ -271,6 +271,9 @@ def test_an_entry_says_who_and_what() -> None:
         {"deployed": 2},
         True,
     )
+    forgotten = {"address": "aws/chart/old", "reason": "uninstalled", "by": "olga", "version": "3"}
+    found = history.entry(Entry(4, "p", "forgotten", "2026-01-01T00:00:00+00:00", forgotten, "k", "s"))
+    assert (found.about, found.reasons) == ("aws/chart/old", ("uninstalled",))
 
 
 def test_a_task_that_only_waits_for_a_run_is_not_shown_beside_it() -> None:
