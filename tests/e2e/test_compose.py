@@ -35,6 +35,19 @@ PARTS = {"api-server", "scheduler", "dag-processor", "triggerer", "worker"}
 SANDBOXED = {"sandbox-worker", "sandbox-triggerer"}
 CONTROL_PLANE = ("kube-apiserver", "kube-controller-manager", "kube-scheduler")
 READY_SECONDS = 420.0
+BUILD = """
+import shutil
+from pathlib import Path
+from triplane.images.builders import BuildRequest
+from triplane.images.builders.buildah import Buildah
+from triplane.images.operators import layer_storage
+context = Path("/tmp/context")
+context.mkdir()
+shutil.copy("/usr/bin/tini-static", context)
+(context / "Dockerfile").write_text('FROM scratch\\nCOPY tini-static /\\nRUN ["/tini-static", "--version"]\\n')
+Buildah(layer_storage()).build(BuildRequest(name="x", context=context), Path("/tmp/layout"), log=print)
+assert Path("/tmp/layout/index.json").is_file()
+"""
 SECRET = re.compile(r"password|secret|_key|token", re.IGNORECASE)
 
 
@@ -187,8 +200,7 @@ def test_up_deploy_and_down(compose: Compose) -> None:
             else tool
         )
         compose("exec", "-T", "worker", "sh", "-c", program)
-    build = 'mkdir /tmp/c && cd /tmp/c && cp /usr/bin/tini-static . && printf \'FROM scratch\\nCOPY tini-static /\\nRUN ["/tini-static", "--version"]\\n\' > Dockerfile && buildah bud --isolation chroot .'
-    compose("exec", "-T", "worker", "sh", "-c", build, timeout=120)
+    compose("exec", "-T", "worker", "python", "-c", BUILD, timeout=120)
     check_containers(compose)
 
 
