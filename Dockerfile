@@ -39,7 +39,7 @@ RUN tools "${TOOLS}" /tools/bin
 FROM ${BASE} AS airflow
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
-        buildah ca-certificates crun curl fuse-overlayfs git libcap2-bin netavark \
+        buildah ca-certificates crun curl fuse-overlayfs git libatomic1 libcap2-bin netavark \
         openssh-client python3 skopeo tini uidmap \
     && rm -rf /var/lib/apt/lists/* \
     # With these alone, instead of root's rights, buildah can make user namespaces where a container has nothing else.

@@ -54,6 +54,8 @@ def _query(files: Mapping[str, str], document: Mapping[str, Any]) -> dict[str, A
         raise InputError(
             "policies need an interpreter of Rego: pip install 'airflow-provider-triplane[policy]'"
         ) from None
+    except OSError as error:
+        raise InputError(f"policies need a system library: {error}; of Debian it is libatomic1") from None
     interpreter = Interpreter()
     try:
         for name, text in files.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,4 +67,22 @@ def test_a_bad_policy_is_said_clearly(tmp_path: Path, text: str, match: str) -> 
 
 def test_a_folder_without_policies(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no \.rego file"):
+        evaluate(PLAN, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("library", "said"),
+    [
+        ("raise ImportError", r"pip install 'airflow-provider-triplane\[policy\]'"),
+        ('raise OSError("libatomic.so.1: cannot open shared object file")', "libatomic.so.1: .*libatomic1"),
+    ],
+)
+def test_what_is_not_installed_is_named(
+    library: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "regopy.py").write_text(library)
+    (tmp_path / "deny.rego").write_text(DENY)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "regopy", raising=False)
+    with pytest.raises(InputError, match=said):
         evaluate(PLAN, tmp_path)
