@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 import subprocess
 import sys
 import uuid
@@ -73,6 +74,8 @@ def root(
 
     monkeypatch.setenv("AIRFLOW_HOME", str(tmp_path))
     monkeypatch.setenv("AIRFLOW_CONN_ARTIFACTS_AZURE", "")  # so that it is removed again
+    # Other tests may have imported aiohttp, which reads once whom to trust, before they trusted the sandbox.
+    monkeypatch.setattr("aiohttp.connector._SSL_CONTEXT_VERIFIED", ssl.create_default_context())
     return ObjectStoragePath(request.param())
 
 
