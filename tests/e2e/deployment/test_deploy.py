@@ -49,16 +49,11 @@ def test_a_chart_that_fails_is_rolled_back_and_named(installation: Installation,
     time.sleep(12)
     run = installation.deploy_alone("aws")
     assert run["state"] == "failed"
-    results = {
-        result["address"]: result for result in installation.alice.xcom("deploy_aws", run["run_id"], "record")
-    }
+    result = installation.alice.xcom("deploy_aws", run["run_id"], "applications.ingest.deploy")
     before = 1 if installation.good == installation.first else 2
-    assert results["aws/chart/ingest"]["state"] == "rolled_back"
-    assert results["aws/chart/ingest"]["version"] == str(before + 2), (
-        "one failed, and the next has the old content"
-    )
-    others = {result["state"] for address, result in results.items() if address != "aws/chart/ingest"}
-    assert others <= {"deployed", "unchanged", "skipped"}
+    assert result["state"] == "rolled_back"
+    assert result["version"] == str(before + 2), "one failed, and the next has the old content"
+    assert f"revision {before + 2} (the content of revision {before}) serves" in result["details"]["error"]
 
 
 def test_planted_secrets_are_used(installation: Installation, deployed: str) -> None:
