@@ -187,7 +187,7 @@ class LocalAirflow:
             "WORKERS__EXECUTION_API_TIMEOUT": "60",
             "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
             "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
-            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "5",
+            "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
             "DAG_PROCESSOR__PARSING_PROCESSES": "1",
             "TRIPLANE__PLATFORM": str(platform),
         }
@@ -256,6 +256,22 @@ class AirflowApi:
     def dags(self) -> set[str]:
         """The ids of all DAGs that are parsed."""
         return {dag["dag_id"] for dag in self.get("/dags", limit=100)["dags"]}
+
+    def parse_again(self, *dag_ids: str, timeout: float = 120) -> None:
+        """Have DAG files read anew, because what they read has changed, and wait until they are."""
+        before = {dag_id: self.get(f"/dags/{dag_id}") for dag_id in dag_ids}
+        for known in before.values():
+            answer = self.request("PUT", f"/parseDagFile/{known['file_token']}")
+            if answer.status_code not in (201, 409):  # it may have been asked for already
+                raise AirflowError(f"PUT parseDagFile: {answer.status_code} {answer.text[:300]}")
+        end = time.monotonic() + timeout
+        while any(
+            self.get(f"/dags/{name}")["last_parsed_time"] == known["last_parsed_time"]
+            for name, known in before.items()
+        ):
+            if time.monotonic() > end:
+                raise AirflowError(f"{', '.join(dag_ids)}: not parsed again within {timeout:g} s")
+            time.sleep(0.5)
 
     def trigger(self, dag_id: str, conf: Mapping[str, Any], run_id: str | None = None) -> str:
         """Start a run and return its id, as CI would."""

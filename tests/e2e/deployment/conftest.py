@@ -99,6 +99,12 @@ class Installation:
         self.carol: AirflowApi = airflow.api("carol")
         self.olga: AirflowApi = airflow.api("olga")
 
+    def commit_spec(self, message: str) -> str:
+        """Commit a change of ``platform.yaml`` and wait until Airflow has read it."""
+        commit = self.platform.commit(message)
+        self.olga.parse_again(*DAG_IDS)
+        return commit
+
     def start(self, **conf: Any) -> str:
         """A run of the parent, asked for by alice."""
         return self.alice.trigger("deploy", {"environment": "staging", **conf})
@@ -187,6 +193,7 @@ def installation(sandbox: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> 
         environ={
             **sandbox.environ(),
             **PATIENT,
+            "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "600",  # see `Installation.commit_spec`
             "SMALL_PLATFORM": str(small.spec),
             "TOLD_PLATFORM": str(told.spec),
         },

@@ -9,7 +9,6 @@ import base64
 import json
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -45,8 +44,7 @@ def test_one_cloud_alone_asks_in_its_own_run(installation: Installation, deploye
 
 def test_a_chart_that_fails_is_rolled_back_and_named(installation: Installation, deployed: str) -> None:
     installation.platform.break_chart("aws", "ingest")
-    installation.platform.commit("An image that nobody built")
-    time.sleep(12)
+    installation.commit_spec("An image that nobody built")
     run = installation.deploy_alone("aws")
     assert run["state"] == "failed"
     result = installation.alice.xcom("deploy_aws", run["run_id"], "applications.ingest.deploy")

@@ -22,7 +22,7 @@ def test_a_cloud_goes_back_to_the_last_good_version(installation: Installation, 
     installation.platform.replace(
         "infra/aws/network/main.tf", 'output "vpc_id"', f'{BUCKET}\n\noutput "vpc_id"'
     )
-    installation.platform.commit("A tag, and a bucket")
+    installation.commit_spec("A tag, and a bucket")
     assert installation.deploy_alone("aws")["state"] == "success"
     assert _vpc(installation)["revision"] == "2"
 

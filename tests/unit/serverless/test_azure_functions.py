@@ -327,14 +327,11 @@ FAULTS: list[dict[str, Any]] = [
 EVERYTHING = "/Microsoft.Web/|/api/(zipdeploy|deployments)"
 
 
+@pytest.mark.campaign
 @pytest.mark.parametrize(
     ("fault", "slot"),
-    [
-        pytest.param(FAULTS[0], "none", id="429", marks=pytest.mark.campaign),
-        pytest.param(FAULTS[1], "none", id="503", marks=pytest.mark.campaign),
-        pytest.param(FAULTS[2], "none", id="401", marks=pytest.mark.campaign),
-        pytest.param(FAULTS[3], "staging", id="lost"),
-    ],
+    [(FAULTS[0], "none"), (FAULTS[1], "none"), (FAULTS[2], "none"), (FAULTS[3], "staging")],
+    ids=["429", "503", "401", "lost"],
 )
 def test_every_call_may_fail_once(
     cloud: Lab, make: Make, desired: Desired, fault: dict[str, Any], slot: str
