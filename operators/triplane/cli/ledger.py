@@ -123,11 +123,9 @@ def _forget(arguments: argparse.Namespace) -> int:
     from triplane.core import deployed
 
     settings.signing_keys()
-    scope, address = arguments.scope, arguments.address
-    known = deployed.forget(settings.artifact_store(), scope, address)
-    body = {"address": address, "reason": arguments.reason, "by": getuser(), "version": known["version"]}
-    entry = settings.ledger(scope).append(deployed.FORGOTTEN, body)
-    print(f"{scope}: {address} is forgotten, entry {entry.number}")
+    store, ledger = settings.artifact_store(), settings.ledger(arguments.scope)
+    entry = deployed.forget(store, ledger, arguments.address, reason=arguments.reason, by=getuser())
+    print(f"{ledger.scope}: {arguments.address} is forgotten, entry {entry.number}")
     return 0
 
 

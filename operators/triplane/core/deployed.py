@@ -14,6 +14,7 @@ from triplane.core.errors import InputError
 
 if TYPE_CHECKING:
     from triplane.core.change import ChangeSet
+    from triplane.core.ledger import Entry, Ledger
     from triplane.core.store import ArtifactStore
 
 FORGOTTEN = "forgotten"
@@ -58,18 +59,20 @@ def record(
     store.put_named(_key(scope), canonical_json(found))
 
 
-def forget(store: ArtifactStore, scope: str, address: str) -> dict[str, Any]:
-    """Take a component for one that was never deployed; returns what was known of it.
+def forget(store: ArtifactStore, ledger: Ledger, address: str, **said: str) -> Entry:
+    """Take a component for one that was never deployed, once that is on record with what is ``said`` of it.
 
     :raises InputError: it is not known
+    :raises RefusedError: the ledger is not to be trusted
     """
-    found = read(store, scope)
+    found = read(store, ledger.scope)
     if address not in found:
         known = ", ".join(sorted(found)) or "nothing"
-        raise InputError(f"{scope}: {address} is not among what was deployed: {known}")
-    known_of_it = found.pop(address)
-    store.put_named(_key(scope), canonical_json(found))
-    return known_of_it
+        raise InputError(f"{ledger.scope}: {address} is not among what was deployed: {known}")
+    version = found.pop(address)["version"]
+    entry = ledger.append(FORGOTTEN, {"address": address, "version": version, **said})
+    store.put_named(_key(ledger.scope), canonical_json(found))
+    return entry
 
 
 def left_behind(store: ArtifactStore, scope: str, wanted: Iterable[str]) -> dict[str, str]:

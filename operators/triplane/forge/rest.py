@@ -134,7 +134,7 @@ class Client:
         answer = REPEATS.call(
             lambda: self._send(doing, verb, url, body),
             safe=verb != "POST",
-            pause=lambda answer: self._pause(answer, _said(answer)),
+            pause=self._pause,
             sleep=self._sleep,
         )
         if moved and answer.status_code in _MOVED:
@@ -157,9 +157,8 @@ class Client:
         status = answer.status_code
         if 200 <= status < 300:
             return None
-        said = _said(answer)
-        message = f"{doing}: {status} {said}"
-        if (pause := self._pause(answer, said)) is not None:
+        message = f"{doing}: {status} {_said(answer)}"
+        if (pause := self._pause(answer)) is not None:
             return RateLimited(f"{message}; it asks for a pause of {pause:.0f} s", pause)
         if status in PASSING:
             return TransientError(message)
@@ -173,7 +172,7 @@ class Client:
             return Rejected(f"{message}; it has moved: correct the repository or the url", status)
         return Rejected(message, status)
 
-    def _pause(self, answer: Any, said: str) -> float | None:
+    def _pause(self, answer: Any) -> float | None:
         """Seconds to wait if this is about too many requests, else None."""
         headers = answer.headers
         limited = answer.status_code == 429 or (
@@ -181,7 +180,7 @@ class Client:
             and (
                 "Retry-After" in headers
                 or headers.get("X-RateLimit-Remaining") == "0"
-                or "secondary rate limit" in said.lower()
+                or "secondary rate limit" in _said(answer).lower()
             )
         )
         if not limited:

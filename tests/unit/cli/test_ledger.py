@@ -122,6 +122,18 @@ def test_what_was_left_behind_can_be_forgotten_and_that_is_recorded(
     assert (entry.body["version"], bool(entry.body["by"])) == ("3", True)
 
 
+def test_nothing_is_forgotten_off_the_record(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store, scope = settings.artifact_store(), "prod/aws"
+    plan = settings.ledger(scope).entries(PLANNED)[0]
+    result = {"address": "aws/function/old", "state": "deployed", "version": "3"}
+    deployed.record(store, settings.get_change_set(plan.body["digest"]), [result], "run")
+    path = recorded / "prod" / "aws" / "00000000.json"
+    path.write_text(path.read_text().replace('"risk":"none"', '"risk":"high"'))
+    assert main(["ledger", "forget", scope, "aws/function/old", "--reason", "x"]) == 1
+    assert "is not to be trusted" in capsys.readouterr().err
+    assert set(deployed.read(store, scope)) == {"aws/function/old"}
+
+
 def test_evidence_is_one_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
