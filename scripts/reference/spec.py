@@ -10,7 +10,7 @@ from typing import Any
 
 from scripts.reference.markdown import attributes, first_sentence, page, table, text
 
-from triplane.spec.load import json_schema
+from triplane.spec.reading import json_schema
 from triplane.spec.values import Value
 
 GUIDES = Path(__file__).parents[2] / "docs" / "guides"

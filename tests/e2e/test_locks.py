@@ -109,9 +109,9 @@ class LockLab(CloudLab):
             assert job.pid
             assert task.pid
             guardian = psutil.Process(job.pid).ppid()
-            os.kill(task.pid, signal.SIGSTOP)  # else it may still record what became of the other two
-            for pid in (guardian, job.pid, task.pid):
-                os.kill(pid, signal.SIGKILL)
+            for number in (signal.SIGSTOP, signal.SIGKILL):  # else the others tidy up after the first of them
+                for pid in (task.pid, guardian, job.pid):
+                    os.kill(pid, number)
             task.join()
         left = self.lock()
         assert left == job.noted(LOCK)

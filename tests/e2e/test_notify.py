@@ -236,7 +236,7 @@ def test_email_is_one_conversation(connect: Connect) -> None:
 @pytest.mark.parametrize("schema", ["cloud_events", "event_grid"])
 def test_event_grid_with_a_key(schema: str, connect: Connect) -> None:
     with EventGridService(schema, "grid-key-5512").serving() as grid:
-        options = {"topic": f"{grid.url}/api/events", "schema": schema}
+        options = {"topic": f"{grid.url}/api/events", "event_schema": schema}
         key = connect("generic", password="grid-key-5512")
         notify([route("event_grid", key=key, **options)], MESSAGE)
         wrong = connect("generic", password="grid-key-0000")

@@ -26,9 +26,10 @@ from triplane.gates.check import Check, judge
 from triplane.provider import get_provider_info
 from triplane.serverless import deployment, target, targets
 from triplane.serverless.target import Desired, Ready, Smoke, Target
-from triplane.spec.load import json_schema, load
+from triplane.spec.load import load
 from triplane.spec.manifests import Manifests
 from triplane.spec.model import AwsCloud, Platform
+from triplane.spec.reading import json_schema
 from triplane.terraform.backends import BACKENDS
 
 ROOT = Path(__file__).parents[2]

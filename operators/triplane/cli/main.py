@@ -64,7 +64,7 @@ def _validate(arguments: argparse.Namespace) -> int:
 
 
 def _schema(arguments: argparse.Namespace) -> int:
-    from triplane.spec.load import json_schema
+    from triplane.spec.reading import json_schema
 
     print(json.dumps(json_schema(), indent=2))
     return 0

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 from zoneinfo import ZoneInfo
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -13,8 +12,7 @@ AHEAD = 400
 """So many days are looked ahead for a moment at which an environment may be changed."""
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """On these days of the week, from one time of the day to another; past midnight where the end is not later.
 
     ``days`` are numbers from 0 for Monday. Times are those of ``timezone``, a name of the IANA database.
@@ -38,8 +36,7 @@ class Window:
         return f"{days} {self.start:%H:%M}-{self.end:%H:%M} {self.timezone}"
 
 
-@dataclass(frozen=True)
-class Freeze:
+class Freeze(NamedTuple):
     """Nothing is changed from the beginning of one day to the end of another, in ``timezone``."""
 
     first: date
@@ -58,8 +55,7 @@ class Freeze:
         return f"frozen from {self.first.isoformat()} to {self.last.isoformat()}: {self.reason}"
 
 
-@dataclass(frozen=True)
-class Calendar:
+class Calendar(NamedTuple):
     """An environment may be changed in any of its ``windows``, at any time if it has none, and never in a freeze."""
 
     windows: tuple[Window, ...] = ()

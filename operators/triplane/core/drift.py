@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, NamedTuple
 
 from triplane.core.digest import digest
 
@@ -17,14 +17,13 @@ STATES = (MISSING, DRIFTED, UNMANAGED, UNKNOWN, PENDING, IN_SYNC)
 """The worst first."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Ignore:
+class Ignore(NamedTuple):
     """A drift that is known and accepted until a date. ``resource`` and ``attribute`` are globs."""
 
     resource: str
-    attribute: str = "*"
     reason: str
     until: date
+    attribute: str = "*"
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Ignore:

@@ -29,12 +29,12 @@ def _codebuild(cloud: Any) -> dict[str, Any]:
     assert isinstance(cloud, AwsCloud)
     assert cloud.codebuild
     create = cloud.repositories.options()
-    return {**_common(cloud), "region": cloud.region, "create": create, **cloud.codebuild.model_dump()}
+    return {**_common(cloud), "region": cloud.region, "create": create, **cloud.codebuild.asdict()}
 
 
 def _cloud_build(cloud: Any) -> dict[str, Any]:
     assert isinstance(cloud, GcpCloud)
-    own = cloud.cloud_build.model_dump(exclude_none=True)
+    own = cloud.cloud_build.asdict()
     create = cloud.repositories.options()
     return {**_common(cloud), "region": cloud.region, "project": cloud.project, "create": create, **own}
 

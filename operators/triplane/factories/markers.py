@@ -19,5 +19,5 @@ def markers(platform: Platform, cloud: str) -> list[dict[str, Any]]:
         place = {"connection": used.connection, "resource": spec.application_insights}
         found.append({"kind": "application_insights", **place})
     if spec.pushgateway:
-        found.append({"kind": "pushgateway", **spec.pushgateway.model_dump(exclude_none=True)})
+        found.append({"kind": "pushgateway", **spec.pushgateway.asdict()})
     return found

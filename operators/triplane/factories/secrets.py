@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from triplane.core.references import references
@@ -11,6 +11,7 @@ from triplane.factories.context import Build
 from triplane.factories.values import follows_by_itself, stored
 from triplane.spec.functions import Function
 from triplane.spec.model import Stack
+from triplane.spec.secrets import Secret
 
 
 def used_secrets(build: Build, cloud: str) -> dict[str, dict[str, str]]:
@@ -18,7 +19,14 @@ def used_secrets(build: Build, cloud: str) -> dict[str, dict[str, str]]:
 
     Not among them: a pinned version, what Airflow keeps, and what a component follows by itself.
     """
-    found = {address: _of(build, body) for address, body in _components(build, cloud)}
+    tracked = {
+        name: secret
+        for name, secret in build.platform.secrets.items()
+        if secret.store and secret.track and not secret.version
+    }
+    if not tracked:
+        return {}
+    found = {address: _of(build, body, tracked) for address, body in _components(build, cloud)}
     return {address: secrets for address, secrets in found.items() if secrets}
 
 
@@ -40,14 +48,11 @@ def _components(build: Build, cloud: str) -> Iterator[tuple[str, Any]]:
         yield address, bodies[name]
 
 
-def _of(build: Build, body: Any) -> dict[str, str]:
-    names = {name.removeprefix("secret.") for name in references(body.model_dump(mode="json"))}
+def _of(build: Build, body: Any, tracked: Mapping[str, Secret]) -> dict[str, str]:
+    names = {name.removeprefix("secret.") for name in references(body.asdict())}
     names |= set(body.secrets.values()) if isinstance(body, Stack) else set()
-    found = {}
-    for name, secret in build.platform.secrets.items():
-        if name not in names or not secret.store or secret.version or not secret.track:
-            continue
-        if isinstance(body, Function) and follows_by_itself(build.platform, name):
-            continue
-        found[name] = str(stored(build.platform, secret)._replace(part=""))
-    return found
+    return {
+        name: str(stored(build.platform, secret)._replace(part=""))
+        for name, secret in tracked.items()
+        if name in names and not (isinstance(body, Function) and follows_by_itself(build.platform, name))
+    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from triplane.core.references import resolve
+from triplane.core.references import references, resolve
 from triplane.secrets.stored import Stored
 from triplane.spec.model import AwsCloud, AzureCloud, GcpCloud, Platform
 from triplane.spec.secrets import REFERENCE, STORED, Secret
@@ -39,6 +39,8 @@ def per_environment(platform: Platform, value: Any) -> PerEnvironment:
 
     Secrets become what :func:`secret_reference` says; outputs of stacks stay as they are written.
     """
+    if not references(value):
+        return PerEnvironment(dict.fromkeys(platform.environments, resolve(value, str)))
     return PerEnvironment({name: resolve(value, _lookup(platform, name)) for name in platform.environments})
 
 

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from triplane import settings
 from triplane.checking import CheckingOperator, Component, Seen
 from triplane.core.errors import InputError
 
 
-@dataclass(frozen=True, kw_only=True)
-class Described:
+class Described(NamedTuple):
     """Which pipeline is looked at."""
 
     address: str

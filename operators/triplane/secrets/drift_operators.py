@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from triplane import settings
 from triplane.checking import CheckingOperator, Component, Seen
 
 
-@dataclass(frozen=True, kw_only=True)
-class Secret:
+class Secret(NamedTuple):
     """What is compared: ``users`` are the addresses of the components that get it."""
 
     address: str

@@ -1,7 +1,5 @@
 """Who must agree to a change of an environment, and when it may be changed."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, time, timedelta

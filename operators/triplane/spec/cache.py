@@ -6,6 +6,7 @@ They are in a folder that is this user's alone, under a name that changes with t
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import sys
 import time
@@ -56,5 +57,6 @@ def _path(text: bytes) -> Path:
 def _code() -> list[str]:
     """What says whether the code that reads a spec is still the same."""
     package = Path(__file__).parents[1]
-    found = (path.stat() for part in ("spec", "core") for path in sorted((package / part).glob("*.py")))
-    return [f"{stat.st_mtime_ns} {stat.st_size}" for stat in found]
+    found = (entry for part in ("spec", "core") for entry in os.scandir(package / part))
+    stamps = ((entry.name, entry.stat()) for entry in found if entry.name.endswith(".py"))
+    return sorted(f"{name} {stat.st_mtime_ns} {stat.st_size}" for name, stat in stamps)

@@ -5,7 +5,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from triplane.core import cron
 from triplane.core.errors import InputError
 from triplane.spec.values import Value
 
@@ -31,6 +30,8 @@ class Drift(Value):
 
 
 def _cron(value: Any) -> Any:
+    from triplane.core import cron
+
     try:
         return cron.parse(str(value)).text
     except InputError as error:

@@ -1,7 +1,5 @@
 """Where the source and its pull requests are: ``source:``."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Self
 
 from pydantic import StringConstraints, model_validator
@@ -59,8 +57,8 @@ class Source(Value):
         """What operators get, see ``triplane.forge``."""
         kind, forge = ("github", self.github) if self.github else ("gitlab", self.gitlab)
         assert forge is not None
-        return {"kind": kind, **forge.model_dump(mode="json")}
+        return {"kind": kind, **forge.asdict()}
 
     def remote(self) -> dict[str, Any] | None:
         """Where the freeze task fetches from, see ``triplane.source.forges``; None where it takes the spec's folder."""
-        return None if self.fetch is None else {**self.plain(), **self.fetch.model_dump(mode="json")}
+        return None if self.fetch is None else {**self.plain(), **self.fetch.asdict()}

@@ -58,7 +58,7 @@ class Smoke(Value):
 
     def plain(self) -> dict[str, Any]:
         """What an operator gets."""
-        return {**self.model_dump(exclude={"timeout"}), "timeout": self.timeout.total_seconds()}
+        return self.asdict()
 
 
 class Function(Value):
@@ -96,14 +96,7 @@ class Function(Value):
     def options(self) -> dict[str, Any]:
         """What the target calls its options: all but name, code and environment; durations in seconds."""
         ours = {*Function.model_fields, "target"}
-        written = {key: getattr(self, key) for key in type(self).model_fields if key not in ours}
-        return {key: _plain(value) for key, value in written.items() if value is not None}
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, timedelta):
-        return int(value.total_seconds())
-    return list(value) if isinstance(value, tuple) else value
+        return {key: value for key, value in self.asdict().items() if key not in ours}
 
 
 class LambdaFunction(Function):

@@ -1,7 +1,5 @@
 """What has to be good before a deployment goes on: the checks of ``gates:``, by name."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -35,8 +33,7 @@ class Source(Value):
 
     def asked(self) -> dict[str, Any]:
         """What an operator gets; times in seconds."""
-        written = {name: getattr(self, name) for name in type(self).model_fields}
-        return {name: _plain(value) for name, value in written.items() if value not in (None, (), {})}
+        return {name: value for name, value in self.asdict().items() if value not in ([], {})}
 
 
 class Http(Source):
@@ -267,13 +264,3 @@ class Gate(Value):
             "no_data": self.no_data,
             "patience": self.patience.total_seconds(),
         }
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, tuple):
-        return list(value)
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    return value.model_dump() if isinstance(value, Value) else value

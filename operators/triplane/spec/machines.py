@@ -45,7 +45,7 @@ class MachineGate(Value):
 
     def plain(self) -> dict[str, Any]:
         """What an operator gets."""
-        return {**self.model_dump(), "within": self.within.total_seconds()}
+        return self.asdict()
 
 
 class Machines(Value):
@@ -97,5 +97,4 @@ class Machines(Value):
 
     def settings(self) -> dict[str, Any]:
         """What the operators take as it is written."""
-        names = {"hosts", "inventory", "user", "known_hosts", "ssh", "variables"}
-        return self.model_dump(mode="json", include=names, exclude_none=True)
+        return self.asdict("hosts", "inventory", "user", "known_hosts", "ssh", "variables")

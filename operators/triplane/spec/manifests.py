@@ -98,5 +98,4 @@ class Manifests(Value):
 
     def settings(self) -> dict[str, Any]:
         """What the operators take as it is written."""
-        names = {"config", "secrets", "external_secrets", "csi_secrets", "workloads"}
-        return self.model_dump(include=names, exclude_none=True)
+        return self.asdict("config", "secrets", "external_secrets", "csi_secrets", "workloads")

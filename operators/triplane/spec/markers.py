@@ -1,7 +1,5 @@
 """Where each rollout leaves a mark in monitoring."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator

@@ -220,7 +220,8 @@ class Repositories(Value):
 
     def options(self) -> dict[str, bool] | None:
         """How to make one, None where that is left to others."""
-        return self.model_dump(exclude={"create"}) if self.create else None
+        options = self.asdict()
+        return options if options.pop("create") else None
 
 
 class EcrRepositories(Repositories):

@@ -1,7 +1,5 @@
 """Who is told what: the routes of ``notify:``."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
@@ -129,7 +127,7 @@ class Notification(Value):
     def plain(self, name: str, platform: str) -> dict[str, Any]:
         """What operators get, see ``triplane.notify.route``."""
         (channel,) = self._channels()
-        options = getattr(self, channel).model_dump(mode="json", by_alias=True, exclude_none=True)
+        options = getattr(self, channel).asdict()
         return {
             "name": name,
             "platform": platform,

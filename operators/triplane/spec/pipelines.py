@@ -45,7 +45,7 @@ class Pipeline(Value):
 
     def options(self) -> dict[str, Any]:
         """Which pipeline, as the operators take it."""
-        own = self.model_dump(exclude=set(_OURS), exclude_none=True)
+        own = {name: value for name, value in self.asdict().items() if name not in _OURS}
         return {"conn_id" if name == "connection" else name: value for name, value in own.items()}
 
 

@@ -1,11 +1,9 @@
 """Schedules in a spec: what calls a function, or a URL, again and again."""
 
-from datetime import timedelta
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from triplane.core import cron_services
 from triplane.core.errors import InputError
 from triplane.spec.drift import Drift
 from triplane.spec.functions import Instances, Reference
@@ -28,12 +26,7 @@ class Event(Value):
     def options(self) -> dict[str, Any]:
         """What the target calls its options, all but the function; durations in seconds."""
         ours = {*Event.model_fields} - {"enabled"}
-        written = {key: getattr(self, key) for key in type(self).model_fields if key not in ours}
-        return {key: _plain(value) for key, value in written.items() if value is not None}
-
-
-def _plain(value: Any) -> Any:
-    return int(value.total_seconds()) if isinstance(value, timedelta) else value
+        return {key: value for key, value in self.asdict().items() if key not in ours}
 
 
 class Schedule(Event):
@@ -61,6 +54,8 @@ class Schedule(Event):
         return self
 
     def _sayable(self) -> None:
+        from triplane.core import cron_services
+
         every = None if self.every is None else self.every.total_seconds()
         try:
             cron_services.check(self.target, cron=self.cron, every=every, zone=self.timezone)

@@ -1,7 +1,5 @@
 """Where the secrets of a platform are kept. The spec never holds one."""
 
-from __future__ import annotations
-
 import re
 from typing import Annotated, Literal, Self
 

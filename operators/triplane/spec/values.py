@@ -1,9 +1,8 @@
 """The small values a spec is made of: names, paths, durations."""
 
-from __future__ import annotations
-
 import re
-from datetime import timedelta
+from collections.abc import Mapping
+from datetime import date, timedelta
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -124,4 +123,30 @@ class Value(BaseModel):
     Validators are built when they are first used: only that of the whole platform ever is.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, defer_build=True, protected_namespaces=()
+    )
+
+    def asdict(self, *names: str) -> dict[str, Any]:
+        """The fields that have a value - of those ``names``, if any are given - as JSON has them; durations in seconds.
+
+        ``model_dump`` would build a serializer first, in every process that parses a DAG file.
+        """
+        return {
+            name: plain(value) for name, value in self if value is not None and (not names or name in names)
+        }
+
+
+def plain(value: Any) -> Any:
+    """What a field holds, as JSON has it."""
+    if isinstance(value, (str, int)):
+        return value
+    if isinstance(value, timedelta):
+        return int(value.total_seconds())
+    if isinstance(value, Value):
+        return value.asdict()
+    if isinstance(value, Mapping):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    return value.isoformat() if isinstance(value, date) else value

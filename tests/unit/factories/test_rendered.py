@@ -272,7 +272,6 @@ def test_a_source_that_is_fetched(spec: str) -> None:
         "kind": "gitlab",
         "repository": "acme/shop",
         "connection": "gitlab_default",
-        "url": None,
         "path": ".",
         "deploy_key": "shop_key",
     }

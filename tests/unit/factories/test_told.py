@@ -50,7 +50,7 @@ def test_routes_reach_every_task_that_tells(tmp_path: Path) -> None:
         {"connection": "slack_default", "channel": "#ops"},
         {
             "topic": "https://t.example.com/api/events",
-            "schema": "event_grid",
+            "event_schema": "event_grid",
             "key": "k",
             "connection": "azure_default",
         },

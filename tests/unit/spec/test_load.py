@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from triplane.spec.graph import cycle, order, upstream, waves
-from triplane.spec.load import SpecError, json_schema, load
+from triplane.spec.load import SpecError, load
 from triplane.spec.model import Platform
+from triplane.spec.reading import json_schema
 from triplane.spec.values import parse_duration, print_duration
 
 EXAMPLE = Path(__file__).parents[3] / "examples/streaming-platform/platform.yaml"

@@ -15,7 +15,6 @@ from triplane import clouds, settings
 from triplane.core.digest import digest_tree
 from triplane.core.errors import InputError, TerminalError, TriplaneError
 from triplane.core.logins import LOGINS
-from triplane.core.redact import is_secret_name
 from triplane.core.references import holds_secret, is_secret, references, resolve
 from triplane.secrets.references import lookup_in
 
@@ -317,6 +316,8 @@ def _register_long(variables: Mapping[str, Any]) -> None:
     """Mask what a secret says of a machine, but for short words, which would blank out ordinary text: unless their name
     says what they are.
     """
+    from triplane.core.redact import is_secret_name
+
     for name, value in variables.items():
         if isinstance(value, str) and (len(value) >= LONG or is_secret_name(name)):
             settings.register_secret(value)

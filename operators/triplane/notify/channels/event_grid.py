@@ -18,11 +18,11 @@ TEXT = 60_000
 
 
 def send(options: Mapping[str, Any], message: Rendered, anchor: str) -> str:
-    """``topic`` (its endpoint), ``schema``, and who sends: ``key``, a connection whose password is the topic's
+    """``topic`` (its endpoint), ``event_schema``, and who sends: ``key``, a connection whose password is the topic's
     key, or ``connection`` (type Azure), whose identity may send."""
     import requests
 
-    schema = options.get("schema", "cloud_events")
+    schema = options.get("event_schema", "cloud_events")
     kind = "cloudevents-batch+json" if schema == "cloud_events" else "json"
     answer = requests.post(
         options["topic"],
