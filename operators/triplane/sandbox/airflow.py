@@ -185,7 +185,7 @@ class LocalAirflow:
             "API__WORKERS": "1",
             "LOGGING__BASE_LOG_FOLDER": str(self.home / "logs"),
             "WORKERS__EXECUTION_API_TIMEOUT": "60",
-            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.1",
+            "SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
             "DAG_PROCESSOR__REFRESH_INTERVAL": "5",
             "DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": "30",
             "DAG_PROCESSOR__PARSING_PROCESSES": "1",
