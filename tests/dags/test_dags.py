@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from triplane.spec.load import load
+
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "streaming-platform" / "platform.yaml"
 HEAVY = (
@@ -38,12 +40,18 @@ tasks = {
     dag.dag_id: {t.task_id: {"down": sorted(t.downstream_task_ids), "rule": str(getattr(t.trigger_rule, "value", t.trigger_rule)), "type": t.task_type, "branches": getattr(t, "branches", None)} for t in dag.tasks}
     for dag in dags
 }
-print(json.dumps({"dags": tasks, "modules": sorted(set(sys.modules) - before), "started": started}))
+from triplane.spec.values import Value
+kinds = [Value]
+for kind in kinds:
+    kinds += kind.__subclasses__()
+built = [kind.__name__ for kind in kinds if kind.__pydantic_complete__]
+print(json.dumps({"dags": tasks, "modules": sorted(set(sys.modules) - before), "started": started, "built": built}))
 """
 
 
 @pytest.fixture(scope="module")
 def parsed(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    load(EXAMPLE, files=False)  # as any process of Airflow finds it that is not the first
     home = tmp_path_factory.mktemp("airflow")
     env = os.environ | {"AIRFLOW_HOME": str(home), "AIRFLOW__TRIPLANE__PLATFORM": str(EXAMPLE)}
     files = sorted(str(path) for path in (ROOT / "dags").glob("*.py"))
@@ -60,6 +68,12 @@ def test_parsing_imports_no_cloud_sdk_and_starts_nothing(parsed: Any) -> None:
     heavy = [name for name in parsed["modules"] if name.startswith(HEAVY)]
     assert heavy == []
     assert parsed["started"] == []
+
+
+def test_parsing_a_known_platform_validates_and_dumps_nothing(parsed: Any) -> None:
+    assert "triplane.spec.model" in parsed["modules"]
+    assert "triplane.spec.reading" not in parsed["modules"]
+    assert parsed["built"] == [], "pydantic has built a validator or a serializer"
 
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp", "azure"])

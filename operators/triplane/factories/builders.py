@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from triplane.factories.context import Build
-from triplane.images.native_operators import NativeImageBuildOperator
 from triplane.images.operators import ImageBuildOperator
 from triplane.spec.images import Image
 from triplane.spec.model import AwsCloud, AzureCloud, GcpCloud
@@ -22,6 +21,8 @@ def builder(build: Build, image: Image) -> tuple[Any, dict[str, Any]]:
             service = _acr_tasks(build.platform.cloud("azure"))
         case _:
             return ImageBuildOperator, {"builder": image.builder}
+    from triplane.images.native_operators import NativeImageBuildOperator  # only where a service builds
+
     return NativeImageBuildOperator, {"builder": image.builder, "service": service}
 
 

@@ -8,17 +8,21 @@ from typing import Any
 from triplane.factories.components import ENVIRONMENT, INTENT, Component, cluster_options
 from triplane.factories.context import Build, retries
 from triplane.factories.values import per_environment
-from triplane.kubernetes.manifest_operators import (
-    ManifestsApplyOperator,
-    ManifestsDeleteOperator,
-    ManifestsPlanOperator,
-)
 
 
 def manifests(build: Build, cloud: str, frozen: Any, pushed: Mapping[str, Any]) -> list[Component]:
     """One component for each entry under ``manifests``."""
+    written = build.platform.cloud(cloud).manifests
+    if not written:
+        return []
+    from triplane.kubernetes.manifest_operators import (
+        ManifestsApplyOperator,
+        ManifestsDeleteOperator,
+        ManifestsPlanOperator,
+    )
+
     found = []
-    for name, body in build.platform.cloud(cloud).manifests.items():
+    for name, body in written.items():
         options = manifest_options(build, cloud, name)
         address = f"{cloud}/manifests/{name}"
         plan = ManifestsPlanOperator(

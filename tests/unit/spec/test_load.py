@@ -3,8 +3,10 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import TypeAdapter
 
 from triplane.spec.graph import cycle, order, upstream, waves
 from triplane.spec.load import SpecError, load
@@ -143,3 +145,19 @@ def test_a_cycle_is_named(graph: dict[str, list[str]], found: tuple[str, ...]) -
     assert cycle(graph) == found
     with pytest.raises(ValueError, match=" -> ".join(found)):
         waves(graph)
+
+
+def test_asdict_says_what_pydantic_dumps(platform: Platform) -> None:
+    assert platform.asdict() == _in_seconds(platform.model_dump(mode="json", exclude_none=True))
+    cloud = platform.cloud("aws")
+    assert cloud.asdict("region", "registry").keys() == {"region", "registry"}
+
+
+def _in_seconds(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _in_seconds(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_in_seconds(item) for item in value]
+    if isinstance(value, str) and re.fullmatch(r"P(\d+D)?(T[\dHMS.]+)?", value):
+        return TypeAdapter(timedelta).validate_python(value).total_seconds()
+    return value

@@ -30,16 +30,14 @@ class TerraformApplyOperator(Applying, TerraformOperator):
     plan and a new approval, and is refused here (:class:`TerraformApplyOrAskOperator` asks).
 
     Takes ``change``, ``change_set`` and ``authorization``, see :class:`triplane.applying.Applying`.
-
-    :param destroy: whether the plan that was approved destroys the stack
     """
 
     template_fields: Sequence[str] = (*TerraformOperator.template_fields, *Applying.approval_fields)
 
-    def __init__(self, *, destroy: bool = False, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self.destroy = destroy
-        self.shown: frozenset[str] = frozenset()
+    destroys = False
+    """Whether the plan that was approved destroys the stack."""
+    shown: frozenset[str] = frozenset()
+    """What people have seen of it, line by line."""
 
     def work(self, context: Context) -> Any:
         """Check the approval against what is here, then apply."""
@@ -60,7 +58,7 @@ class TerraformApplyOperator(Applying, TerraformOperator):
             state = State(serial=int(approved.binds.get("serial", 0)))
             return self._result("unchanged", approved.summary, state, started)
         source = self.stack_source()
-        check_binds(approved, self.inputs(source, destroy=self.destroy))
+        check_binds(approved, self.inputs(source, destroy=self.destroys))
         store = settings.artifact_store()
         lock = store.get(str(approved.binds["lock"])) if "lock" in approved.binds else None
         with self.opened(source, self.secret_variables(), lock=lock) as stack:
@@ -69,7 +67,7 @@ class TerraformApplyOperator(Applying, TerraformOperator):
                 self.hold(context, stack, source, done)
                 return self._result("held", done.planned.summary, done.planned.state, started)
         self.put_outputs(done.state)
-        did = "destroyed" if self.destroy else "deployed"
+        did = "destroyed" if self.destroys else "deployed"
         return self._result(did if done.changed else "unchanged", done.summary, done.state, started)
 
     def hold(self, context: Context, stack: Stack, source: Source, held: Held) -> None:
@@ -94,7 +92,7 @@ class TerraformApplyOperator(Applying, TerraformOperator):
             Attempt.at(approved, address=self.address, run=f"{run.dag_id}/{run.run_id}"),
             ledger=settings.ledger(self.scope),
             store=settings.artifact_store(),
-            make_plan=lambda: self.make_plan(stack, destroy=self.destroy),
+            make_plan=lambda: self.make_plan(stack, destroy=self.destroys),
             unasked=self.unasked,
         )
 
@@ -119,9 +117,7 @@ class TerraformDestroyOperator(TerraformApplyOperator):
     """
 
     goes_on = True
-
-    def __init__(self, **kwargs: Any) -> None:
-        super().__init__(**{**kwargs, "destroy": True})
+    destroys = True
 
     def unasked(self, planned: Planned) -> bool:
         """Whether people have seen every line of the new plan."""
@@ -164,7 +160,7 @@ class TerraformApplyOrAskOperator(TerraformApplyOperator):
             stack,
             held.planned,
             address=self.address,
-            inputs=self.inputs(source, destroy=self.destroy),
+            inputs=self.inputs(source, destroy=self.destroys),
             store=settings.artifact_store(),
             notes=held.notes,
             unsure=held.unsure,
