@@ -12,14 +12,16 @@ trap 'rm -rf "$scratch"' EXIT
 failed=0
 
 for version in ${PYTHONS:-3.11 3.12 3.13}; do
-    if ! "$uv" python find --no-project "$version" >/dev/null 2>&1; then
+    # uv knows pyenv's shims alone, which run one version each.
+    python=$("$uv" python find --no-project "$version" 2>/dev/null ||
+        compgen -G "${PYENV_ROOT:-$HOME/.pyenv}/versions/$version.*/bin/python" | tail -n 1) || {
         echo "versions $version: no such interpreter here"
         continue
-    fi
+    }
     for resolution in ${RESOLUTIONS:-lowest-direct highest}; do
         venv=$scratch/venv
         rm -rf "$venv"
-        "$uv" venv --quiet --no-project --python "$version" "$venv"
+        "$uv" venv --quiet --no-project --python "$python" "$venv"
         "$uv" pip compile --quiet --all-extras --python-version "$version" --resolution "$resolution" \
             --output-file "$scratch/pinned.txt" pyproject.toml
         "$uv" pip install --quiet --python "$venv" --requirement "$scratch/pinned.txt"
