@@ -26,7 +26,7 @@ import yaml
 ROOT = Path(__file__).parents[1]
 DAGS = sorted((ROOT / "dags").glob("*.py"))
 EXAMPLE = ROOT / "examples" / "streaming-platform" / "platform.yaml"
-ROUNDS = 11
+ROUNDS = 25
 
 # CPU time, so that what else the machine does counts less. Airflow's cron timetables are imported before:
 # croniter, behind them, runs the program `file`.

@@ -11,9 +11,7 @@ from airflow.sdk.exceptions import AirflowFailException
 
 from triplane import metrics, settings
 from triplane.core import assets
-from triplane.core.drift import STATES, UNKNOWN
 from triplane.core.errors import InputError
-from triplane.drift import report
 
 if TYPE_CHECKING:
     from airflow.sdk import Context
@@ -70,7 +68,8 @@ class DriftReportOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Read every check's result, keep and show them all, then tell and repair."""
-        from triplane.drift import kept
+        from triplane.core.drift import STATES
+        from triplane.drift import kept, report
         from triplane.drift.alarms import groups, raised
 
         try:
@@ -126,7 +125,7 @@ class DriftReportOperator(BaseOperator):
         import json
 
         from triplane.checking import named
-        from triplane.core.drift import memory
+        from triplane.core.drift import UNKNOWN, memory
         from triplane.drift import images
 
         checks = {check["address"]: check for check in answers}
@@ -153,6 +152,7 @@ class DriftReportOperator(BaseOperator):
 
     def _repair(self, context: Context, found: Mapping[str, Any], alarms: Alarms) -> str | None:
         """Start a deployment that puts back what has an alarm, unless one was started for it before."""
+        from triplane.drift import report
         from triplane.drift.alarms import repair_id
         from triplane.rollout.runs import UNDER_WAY, run_state, start_run
 
@@ -204,6 +204,8 @@ class DriftReportOperator(BaseOperator):
             notify(self.notify, message)
 
     def _emit(self, context: Context, found: Mapping[str, Any]) -> None:
+        from triplane.drift import report
+
         events: Any = context["outlet_events"]
         asset = Asset(assets.drift_uri(self.platform, self.environment))
         events[AssetAlias(assets.drift_alias(self.platform))].add(asset, extra=report.extra(found))
@@ -224,6 +226,8 @@ class DriftVerdictOperator(BaseOperator):
 
     def execute(self, context: Context) -> None:
         """Look for what is unknown."""
+        from triplane.core.drift import UNKNOWN
+
         count = self.report[UNKNOWN]
         if not count:
             return

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from triplane.clouds import DEFAULT_CONNECTIONS
 from triplane.factories.context import Build, policies
 from triplane.factories.notify import routes_of
 from triplane.factories.values import PerEnvironment, per_environment
@@ -53,6 +52,8 @@ def _defaults(platform: Platform, name: str) -> dict[str, Any]:
         return {}
     used = platform.used_clouds().get(cloud)
     if used is None:
+        from triplane.clouds import DEFAULT_CONNECTIONS
+
         return {"connection": DEFAULT_CONNECTIONS[cloud]}
     found = {"connection": used.connection}
     if cloud == "aws":

@@ -12,7 +12,6 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException, AirflowSkipException
 
 from triplane import settings
-from triplane.clouds import DEFAULT_CONNECTIONS
 from triplane.core.errors import ToolError, ToolTimeout, TransientError, TriplaneError
 from triplane.secrets.references import lookup_in
 
@@ -371,6 +370,8 @@ def _plain_login(conn_id: str) -> tuple[str, str]:
 
 
 def _conn_id(cloud: str | None, conn_id: str | None) -> str:
+    from triplane.clouds import DEFAULT_CONNECTIONS
+
     return conn_id or DEFAULT_CONNECTIONS[cloud or ""]
 
 

@@ -171,12 +171,6 @@ class Approval(Value):
         freezes: Sequence[DeploymentFreeze] = (),
     ) -> dict[str, Any]:
         """The same as :class:`triplane.core.approval.Policy` writes it in a change set."""
-        from triplane.core.calendar import Calendar, Freeze, Window
-
-        calendar = Calendar(
-            tuple(Window(item.days, item.start, item.end, item.timezone) for item in windows),
-            tuple(Freeze(item.first, item.last, item.reason, item.timezone) for item in freezes),
-        )
         return {
             "votes": {risk: getattr(self, risk) for risk in RISKS},
             "emergency": self.emergency,
@@ -189,5 +183,8 @@ class Approval(Value):
                 risk: {name: list(groups[name]) for name in names} for risk, names in self.required.items()
             },
             "reason_from": self.reason_from,
-            "calendar": calendar.to_json(),
+            "calendar": {
+                "windows": [window.asdict() for window in windows],
+                "freezes": [freeze.asdict() for freeze in freezes],
+            },
         }

@@ -118,7 +118,9 @@ def test_the_policy_of_a_change_set_names_users_not_groups() -> None:
     assert policy.groups(Risk.HIGH) == {}
     assert (policy.remind, policy.emergency, policy.reason_from) == (7200, 2, "high")
     assert (policy.needed(Risk.LOW), policy.needed(Risk.CRITICAL)) == (1, 2)
-    assert Calendar.from_json(policy.calendar) == Calendar(
+    calendar = Calendar(
         (Window((5,), time(22), time(2), "UTC"),),
         (Freeze(date(2026, 12, 20), date(2027, 1, 2), "holidays"),),
     )
+    assert policy.calendar == calendar.to_json()
+    assert Calendar.from_json(policy.calendar) == calendar

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from triplane import clouds, settings
+from triplane import settings
 from triplane.core.digest import digest_tree
 from triplane.core.errors import InputError, TerminalError, TriplaneError
 from triplane.core.logins import LOGINS
@@ -272,13 +272,12 @@ class AnsibleOperator(BaseOperator):
 
     def credentials(self) -> Mapping[str, str]:
         """The environment variables with which Ansible's plugins and ssh's proxies get into the cloud."""
+        from triplane.clouds import terraform_credentials
         from triplane.machines.credentials import as_ansible
 
         if not self.cloud or not self.cloud_conn_id:
             return {}
-        return as_ansible(
-            clouds.terraform_credentials(self.cloud, self.cloud_conn_id, **self.cloud_options).env
-        )
+        return as_ansible(terraform_credentials(self.cloud, self.cloud_conn_id, **self.cloud_options).env)
 
     def say(self, line: str) -> None:
         """Into the log."""

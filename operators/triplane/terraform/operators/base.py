@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
-from triplane import clouds, settings
+from triplane import settings
 from triplane.core.digest import digest
 from triplane.core.errors import InputError, TerminalError, TriplaneError
 from triplane.core.references import holds_secret, resolve
@@ -21,6 +21,7 @@ from triplane.secrets.references import lookup_in
 if TYPE_CHECKING:
     from airflow.sdk import Context
 
+    from triplane.clouds import Credentials
     from triplane.terraform.binary import Binary
     from triplane.terraform.cli import Terraform
     from triplane.terraform.plan import State
@@ -105,7 +106,7 @@ class TerraformOperator(BaseOperator):
         self.stop_grace = stop_grace
         self.max_plan_bytes = max_plan_bytes
         self.credential_lifetime = credential_lifetime
-        self._found: clouds.Credentials | None = None
+        self._found: Credentials | None = None
         self._binary: Binary | None = None
 
     def execute(self, context: Context) -> Any:
@@ -233,10 +234,12 @@ class TerraformOperator(BaseOperator):
 
         :raises InputError: even fresh ones end before that
         """
+        from triplane.clouds import terraform_credentials
+
         if not self.cloud or not self.cloud_conn_id:
             return {}
         if self._found is None or self._found.left < seconds:
-            self._found = clouds.terraform_credentials(self.cloud, self.cloud_conn_id, **self.cloud_options)
+            self._found = terraform_credentials(self.cloud, self.cloud_conn_id, **self.cloud_options)
         if self._found.left < seconds:
             raise InputError(
                 f"the credentials of connection {self.cloud_conn_id} end in {self._found.left / 60:.0f} minutes, and an "
