@@ -19,6 +19,7 @@ from triplane.core.approval import Decision, Policy
 from triplane.core.change import ChangeSet, ComponentChange
 from triplane.terraform.operators import (
     TerraformApplyOperator,
+    TerraformDestroyOperator,
     TerraformDriftOperator,
     TerraformPlanOperator,
 )
@@ -130,6 +131,9 @@ class Lab:
 
     def apply(self, change: dict[str, Any], name: str = "network", **more: Any) -> dict[str, Any]:
         return TerraformApplyOperator(**self.kwargs(name, change=change, **more)).execute(self.context())
+
+    def destroy(self, change: dict[str, Any], name: str = "network") -> dict[str, Any]:
+        return TerraformDestroyOperator(**self.kwargs(name, change=change)).execute(self.context())
 
     def drift(self, name: str = "network", **more: Any) -> dict[str, Any]:
         return TerraformDriftOperator(**self.kwargs(name, **more)).execute(self.context())

@@ -59,7 +59,7 @@ def test_plan_apply_drift_destroy(lab: Lab, tool: str, capfd: pytest.CaptureFixt
     assert lab.plan()["action"] == "none"
     assert lab.drift()["state"] == "in_sync"
     assert lab.drift(variables={"size": "large"})["state"] == "pending"
-    lab.apply(lab.plan(intent="destroy"), destroy=True)
+    lab.destroy(lab.plan(intent="destroy"))
     assert json.loads(lab.state.read_text())["resources"] == []
     assert lab.kinds() == ["applying", "applied"] * 2
 
@@ -222,5 +222,5 @@ def _freed_saved_and_destroyed(lab: Lab) -> None:
     state = json.loads(lab.state.with_name("slow.tfstate").read_text())
     assert "first" in [resource["name"] for resource in state["resources"]]
     lab.run = "run2"
-    lab.apply(lab.plan("slow", intent="destroy"), "slow", destroy=True)
+    lab.destroy(lab.plan("slow", intent="destroy"), "slow")
     assert json.loads(lab.state.with_name("slow.tfstate").read_text())["resources"] == []
