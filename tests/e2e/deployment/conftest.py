@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -157,9 +158,13 @@ class Installation:
         return next(task for task in self.alice.tasks(dag_id, run_id) if task["task_id"] == task_id)
 
     def log(self, dag_id: str, run_id: str, task_id: str) -> str:
-        """The log of a task's last try."""
+        """The log of a task's last try, once it grows no more: its end may come after the task's."""
         tries = self.task(dag_id, run_id, task_id)["try_number"]
-        return self.alice.logs(dag_id, run_id, task_id, attempt=tries)
+        found, before = self.alice.logs(dag_id, run_id, task_id, attempt=tries), ""
+        while found != before:
+            time.sleep(1)
+            found, before = self.alice.logs(dag_id, run_id, task_id, attempt=tries), found
+        return found
 
 
 @pytest.hookimpl(wrapper=True)
