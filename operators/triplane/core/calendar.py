@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 from zoneinfo import ZoneInfo
 
 DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -12,7 +13,8 @@ AHEAD = 400
 """So many days are looked ahead for a moment at which an environment may be changed."""
 
 
-class Window(NamedTuple):
+@dataclass(frozen=True)
+class Window:
     """On these days of the week, from one time of the day to another; past midnight where the end is not later.
 
     ``days`` are numbers from 0 for Monday. Times are those of ``timezone``, a name of the IANA database.
@@ -36,7 +38,8 @@ class Window(NamedTuple):
         return f"{days} {self.start:%H:%M}-{self.end:%H:%M} {self.timezone}"
 
 
-class Freeze(NamedTuple):
+@dataclass(frozen=True)
+class Freeze:
     """Nothing is changed from the beginning of one day to the end of another, in ``timezone``."""
 
     first: date
@@ -55,7 +58,8 @@ class Freeze(NamedTuple):
         return f"frozen from {self.first.isoformat()} to {self.last.isoformat()}: {self.reason}"
 
 
-class Calendar(NamedTuple):
+@dataclass(frozen=True)
+class Calendar:
     """An environment may be changed in any of its ``windows``, at any time if it has none, and never in a freeze."""
 
     windows: tuple[Window, ...] = ()

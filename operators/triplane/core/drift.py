@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
-from typing import Any, NamedTuple
+from typing import Any
 
 from triplane.core.digest import digest
 
@@ -17,13 +17,14 @@ STATES = (MISSING, DRIFTED, UNMANAGED, UNKNOWN, PENDING, IN_SYNC)
 """The worst first."""
 
 
-class Ignore(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Ignore:
     """A drift that is known and accepted until a date. ``resource`` and ``attribute`` are globs."""
 
     resource: str
+    attribute: str = "*"
     reason: str
     until: date
-    attribute: str = "*"
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Ignore:

@@ -18,13 +18,11 @@ _REFERENCE = re.compile(r"\$\{\s*([A-Za-z_][\w-]*(?:\.[\w-]+)*|[a-z]+://[^\s${}]
 def references(value: Any) -> set[str]:
     """Every reference in ``value``, without its braces: ``{"network.vpc_id"}``."""
     if isinstance(value, str):
-        return set(_REFERENCE.findall(value)) if "${" in value else set()
-    if isinstance(value, (int, float)) or value is None:
-        return set()
-    if isinstance(value, (list, tuple)):
-        return {name for item in value for name in references(item)}
+        return set(_REFERENCE.findall(value))
     if isinstance(value, Mapping):
         return {name for item in value.values() for name in references(item)}
+    if isinstance(value, (list, tuple)):
+        return {name for item in value for name in references(item)}
     return set()
 
 
@@ -44,11 +42,11 @@ def resolve(value: Any, lookup: Callable[[str], Any]) -> Any:
     A string that is one reference takes the looked-up value as it is, of whatever type; inside a
     longer string its text is put in. A ``KeyError`` of ``lookup`` becomes an :class:`InputError`.
     """
+    if isinstance(value, Mapping):
+        return {key: resolve(item, lookup) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [resolve(item, lookup) for item in value]
     if not isinstance(value, str):
-        if isinstance(value, (list, tuple)):
-            return [resolve(item, lookup) for item in value]
-        if isinstance(value, Mapping):
-            return {key: resolve(item, lookup) for key, item in value.items()}
         return value
     if whole := _REFERENCE.fullmatch(value.strip()):
         return _get(whole[1], lookup)

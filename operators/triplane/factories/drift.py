@@ -98,7 +98,10 @@ def _tasks(build: Build) -> None:
         platform=build.platform.name,
         environment=ENVIRONMENT,
         revision="{{ (ti.xcom_pull(task_ids='freeze') or {}).get('revision') or params.revision }}",
-        policies={name: body.drift.plain() for name, body in build.platform.environments.items()},
+        policies={
+            name: body.drift.asdict("alarm_after", "on_drift")
+            for name, body in build.platform.environments.items()
+        },
         deploy_dag_id=build.dag_id("deploy"),
         notify=routes_of(build),
         trigger_rule="all_done",
@@ -166,7 +169,7 @@ class _Components(NamedTuple):
             {
                 "address": f"{self.cloud}/{kind}/{name}",
                 "source": self.frozen.output["source"],
-                "ignore": [rule.plain() for rule in body.drift.ignore],
+                "ignore": [rule.asdict() for rule in body.drift.ignore],
                 **options(self.build, self.cloud, name),
             }
             for name, body in bodies.items()
@@ -181,7 +184,7 @@ class _Components(NamedTuple):
                 "release": name,
                 "namespace": chart.namespace,
                 "scope": f"{ENVIRONMENT}/{self.cloud}",
-                "ignore": [rule.plain() for rule in chart.drift.ignore],
+                "ignore": [rule.asdict() for rule in chart.drift.ignore],
                 **cluster_options(self.build, self.cloud),
             }
             for name, chart in part.charts.items()
@@ -193,7 +196,7 @@ class _Components(NamedTuple):
         return [
             {
                 "address": f"{self.cloud}/{kind}/{name}",
-                "ignore": [rule.plain() for rule in spec.drift.ignore],
+                "ignore": [rule.asdict() for rule in spec.drift.ignore],
                 **event_options(self.build, self.cloud, kind, name),
             }
             for kind in KINDS

@@ -66,7 +66,7 @@ def machine_options(build: Build, cloud: str, name: str) -> dict[str, Any]:
         **{key: secret_reference(build.platform, name) for key, name in body.secrets().items()},
         "login": body.login,
         "serial": list(body.serial),
-        "gate": None if body.gate is None else per_environment(build.platform, body.gate.plain()),
+        "gate": None if body.gate is None else per_environment(build.platform, body.gate.asdict()),
         "forks": body.forks,
         "timeout": None if body.timeout is None else body.timeout.total_seconds(),
         "stop_grace": body.stop_grace.total_seconds(),

@@ -39,7 +39,7 @@ def per_environment(platform: Platform, value: Any) -> PerEnvironment:
 
     Secrets become what :func:`secret_reference` says; outputs of stacks stay as they are written.
     """
-    if not references(value):
+    if not references(value):  # then it is the same everywhere
         return PerEnvironment(dict.fromkeys(platform.environments, resolve(value, str)))
     return PerEnvironment({name: resolve(value, _lookup(platform, name)) for name in platform.environments})
 

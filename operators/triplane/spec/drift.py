@@ -17,11 +17,6 @@ class DriftIgnore(Value):
     reason: Annotated[str, Field(min_length=1)]
     until: Annotated[date, Field(strict=False)]
 
-    def plain(self) -> dict[str, str]:
-        """What an operator gets."""
-        until = self.until.isoformat()
-        return {"resource": self.resource, "attribute": self.attribute, "reason": self.reason, "until": until}
-
 
 class Drift(Value):
     """How a component's drift is looked at."""
@@ -47,7 +42,3 @@ class DriftPolicy(Value):
     """Checks in a row that must see a drift before it is an alarm."""
     on_drift: Annotated[tuple[Literal["notify", "deploy"], ...], Field(strict=False)] = ("notify",)
     """What an alarm does; nothing where it is empty."""
-
-    def plain(self) -> dict[str, Any]:
-        """What an operator gets."""
-        return {"alarm_after": self.alarm_after, "on_drift": list(self.on_drift)}

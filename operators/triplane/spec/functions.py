@@ -32,15 +32,6 @@ class Traffic(Value):
             raise ValueError("'steps' must rise, for example [10, 50]; 100 comes by itself at the end")
         return self
 
-    def plain(self) -> dict[str, Any]:
-        """What an operator gets."""
-        return {
-            "strategy": self.strategy,
-            "steps": list(self.steps),
-            "step": self.step,
-            "wait": self.wait.total_seconds(),
-        }
-
 
 class Smoke(Value):
     """One request to a new version, before it gets traffic and after each step, and what it must answer.
@@ -55,10 +46,6 @@ class Smoke(Value):
     contains: str = ""
     timeout: Duration = timedelta(seconds=30)
     """How long the answer may take."""
-
-    def plain(self) -> dict[str, Any]:
-        """What an operator gets."""
-        return self.asdict()
 
 
 class Function(Value):

@@ -43,10 +43,6 @@ class MachineGate(Value):
     within: Duration = timedelta(minutes=1)
     """How long it may take until it does."""
 
-    def plain(self) -> dict[str, Any]:
-        """What an operator gets."""
-        return self.asdict()
-
 
 class Machines(Value):
     """Machines and the playbook that configures them."""

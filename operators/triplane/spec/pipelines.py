@@ -45,8 +45,11 @@ class Pipeline(Value):
 
     def options(self) -> dict[str, Any]:
         """Which pipeline, as the operators take it."""
-        own = {name: value for name, value in self.asdict().items() if name not in _OURS}
-        return {"conn_id" if name == "connection" else name: value for name, value in own.items()}
+        return {
+            "conn_id" if name == "connection" else name: value
+            for name, value in self.asdict().items()
+            if name not in _OURS
+        }
 
 
 class CodeBuildProject(Pipeline):

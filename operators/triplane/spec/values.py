@@ -120,7 +120,8 @@ VersionConstraint = Annotated[str, AfterValidator(_constraint)]
 class Value(BaseModel):
     """Immutable, and a key that it does not know is an error.
 
-    Validators are built when they are first used: only that of the whole platform ever is.
+    Validators are built when they are first used: only that of the whole platform ever is. No names are protected,
+    which would be looked for in each class of every process that parses a DAG file.
     """
 
     model_config = ConfigDict(
@@ -133,11 +134,11 @@ class Value(BaseModel):
         ``model_dump`` would build a serializer first, in every process that parses a DAG file.
         """
         return {
-            name: plain(value) for name, value in self if value is not None and (not names or name in names)
+            name: _plain(value) for name, value in self if value is not None and (not names or name in names)
         }
 
 
-def plain(value: Any) -> Any:
+def _plain(value: Any) -> Any:
     """What a field holds, as JSON has it."""
     if isinstance(value, (str, int)):
         return value
@@ -146,9 +147,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, Value):
         return value.asdict()
     if isinstance(value, Mapping):
-        return {key: plain(item) for key, item in value.items()}
+        return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(item) for item in value]
+        return [_plain(item) for item in value]
     if isinstance(value, time):
         return value.isoformat("minutes")
     return value.isoformat() if isinstance(value, date) else value
