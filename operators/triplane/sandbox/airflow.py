@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from triplane.sandbox.processes import tail
 
 USERS = {"admin": "admin", "alice": "op", "bob": "op", "carol": "op", "olga": "op", "vera": "viewer"}
 START_SECONDS = 240.0
-SETTLE_SECONDS = 1.0
+SETTLE_SECONDS = 3.0
 STOP_SECONDS = 20.0
 # As `airflow standalone`, but for the servers of log files: those would listen on every network interface.
 PARTS = (
@@ -341,10 +341,10 @@ class AirflowApi:
         """Wait until the run asks something. :raises AirflowError: it ends, or asks nothing in time
 
         Airflow fails a task that is answered in the moment in which it parks: the executor's word that this try
-        has ended, which comes a little later, is then taken for the end of the task.
+        has ended, which comes a round or two of the scheduler later, is then taken for the end of the task.
         """
         end = time.monotonic() + timeout
-        while not (found := self.questions(dag_id, run_id)):
+        while not (found := _parked(self.questions(dag_id, run_id))):
             state = self.run_state(dag_id, run_id)
             if state in ENDED or time.monotonic() > end:
                 raise AirflowError(f"{dag_id} {run_id} is {state} and asks nothing")
@@ -358,6 +358,11 @@ class AirflowApi:
                 f"{answer.request.method} {answer.request.url}: {answer.status_code} {answer.text[:500]}"
             )
         return answer.json()
+
+
+def _parked(questions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of tasks that no worker runs any more."""
+    return [question for question in questions if question["task_instance"]["state"] == "awaiting_input"]
 
 
 def task_process(instance_id: str) -> int | None:
