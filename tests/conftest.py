@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from airflow._shared.secrets_masker import _secrets_masker as core_masker
+from airflow.sdk._shared.secrets_masker import _secrets_masker as task_masker
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
@@ -35,8 +37,15 @@ FIRST = (
 
 @pytest.fixture(autouse=True)
 def own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test is a process of its own to the redactor: what another one resolved is not masked in it."""
+    """Each test is a process of its own to the redactors: what another one resolved is not masked in it.
+
+    Airflow compiles all it masks into one expression, at each new secret: what a whole run of tests has resolved takes
+    it longer and longer.
+    """
     monkeypatch.setattr("triplane.settings._secrets", set())
+    for masker in (core_masker(), task_masker()):
+        monkeypatch.setattr(masker, "patterns", set(masker.patterns))
+        monkeypatch.setattr(masker, "replacer", masker.replacer)
 
 
 def pytest_configure(config: pytest.Config) -> None:
