@@ -90,20 +90,20 @@ def lab(home: Path, contract: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     )  # fmt: skip
     loop = asyncio.new_event_loop()
     ready: list[int] = []
-    began = threading.Event()
+    began, ends = threading.Event(), asyncio.Event()
 
     async def serve() -> None:
-        runner = web.AppRunner(application(settings), access_log=None)
+        runner = web.AppRunner(application(settings), access_log=None, shutdown_timeout=0.1)
         await runner.setup()
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
         ready.append(runner.addresses[0][1])
         began.set()
+        await ends.wait()
+        await runner.cleanup()
 
     def run() -> None:
-        asyncio.set_event_loop(loop)
-        loop.run_until_complete(serve())
-        loop.run_forever()
+        with asyncio.Runner(loop_factory=lambda: loop) as server:
+            server.run(serve())
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
@@ -116,7 +116,5 @@ def lab(home: Path, contract: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
         assert found.arm("PUT", group, {"location": LOCATION}, "2025-04-01").ok
         yield found
     finally:
-        for task in asyncio.all_tasks(loop):
-            loop.call_soon_threadsafe(task.cancel)
-        loop.call_soon_threadsafe(loop.stop)
+        loop.call_soon_threadsafe(ends.set)
         thread.join(10)

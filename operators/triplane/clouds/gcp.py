@@ -11,9 +11,12 @@ from datetime import UTC
 from typing import Any
 
 from triplane.clouds import Credentials
+from triplane.core.digest import digest
 from triplane.core.errors import InputError, TransientError
 from triplane.settings import register_secret
 
+_read: dict[str, tuple[str, Any]] = {}
+"""Connection -> the digest of its content, and the hook that has read it."""
 _REGISTRY = re.compile(r"^(?:[a-z0-9-]+-docker\.pkg\.dev|(?:[a-z]+\.)?gcr\.io)(?:/|$)")
 
 TOKEN_URI = "https://oauth2.googleapis.com/token"
@@ -143,6 +146,16 @@ def registry_login(conn_id: str, registry: str) -> tuple[str, str]:
 
 
 def _hook(conn_id: str) -> Any:
-    from airflow.providers.google.common.hooks.base_google import GoogleBaseHook
+    """A connection that holds a key is read once, as long as it stays as it is.
 
-    return GoogleBaseHook(gcp_conn_id=conn_id)
+    Each time its key would be checked, which is slow, and ask for a token of its own.
+    """
+    from airflow.providers.google.common.hooks.base_google import GoogleBaseHook, get_field
+
+    hook = GoogleBaseHook(gcp_conn_id=conn_id)
+    if not get_field(hook.extras, "keyfile_dict"):
+        return hook
+    content = digest(hook.extras)
+    if conn_id not in _read or _read[conn_id][0] != content:
+        _read[conn_id] = content, hook
+    return _read[conn_id][1]
