@@ -31,12 +31,15 @@ resource "terraform_data" "x" {
 """
 
 
-def prepare(scratch: Path) -> None:
+def environ(scratch: Path) -> dict[str, str]:
     """An artifact store of its own, and no log lines."""
-    os.environ["AIRFLOW__TRIPLANE__ARTIFACT_STORE"] = f"file://{scratch}/store"
-    os.environ["AIRFLOW__TRIPLANE__ARTIFACT_KEY"] = Fernet.generate_key().decode()
-    os.environ["TF_CLI_CONFIG_FILE"] = os.devnull
-    os.environ["TF_IN_AUTOMATION"] = os.environ["CHECKPOINT_DISABLE"] = "1"
+    return {
+        "AIRFLOW__TRIPLANE__ARTIFACT_STORE": f"file://{scratch}/store",
+        "AIRFLOW__TRIPLANE__ARTIFACT_KEY": Fernet.generate_key().decode(),
+        "TF_CLI_CONFIG_FILE": os.devnull,
+        "TF_IN_AUTOMATION": "1",
+        "CHECKPOINT_DISABLE": "1",
+    }
 
 
 def warm_plan(scratch: Path) -> float:
@@ -83,7 +86,7 @@ def drift(scratch: Path, count: int) -> tuple[float, float]:
     ]
     ours, theirs = [], []
     for _ in range(3):
-        batch = TerraformDriftBatchOperator(task_id="t", stacks=arguments, workers=2)
+        batch = TerraformDriftBatchOperator(task_id="t", components=arguments, workers=2)
         ours.append(_seconds(lambda batch=batch: batch.execute(_context())))
         theirs.append(
             _seconds(lambda: subprocess.run(bare, input=listed, stdout=subprocess.DEVNULL, check=True))
