@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +62,8 @@ kind, name = sys.argv[1:]
 base = azure.manager_url("azure_default") + "/subscriptions/" + azure.subscription_id("azure_default")
 base += "/resourceGroups/streaming/providers/"
 where = {
-    "function": "Microsoft.Web/sites/" + name + "?api-version=2024-04-01",
-    "stream": "Microsoft.Web/sites/" + name + "?api-version=2024-04-01",
+    "function": "Microsoft.Web/sites/" + name + "?api-version=2025-05-01",
+    "stream": "Microsoft.Web/sites/" + name + "?api-version=2025-05-01",
     "schedule": "Microsoft.Logic/workflows/" + name + "?api-version=2019-05-01",
 }
 headers = {"Authorization": "Bearer " + azure.manager_tokens("azure_default")()}
@@ -167,7 +168,7 @@ class Script:
         storage = f"--root {self._work}/containers --runroot {self._work}/run --storage-driver vfs"
         for name, image in self._spec["images"].items():
             yield f"buildah {storage} bud -q --layers --isolation chroot -t bench/{name} {image['context']}"
-            for part in self._spec["clouds"].values():
+            for part in filter(partial(_runs, image=name), self._spec["clouds"].values()):
                 yield f"skopeo list-tags {logins} docker://{part['registry']}/{PLATFORM}/{name}"
 
     def _stacks(self, cloud: str, part: Mapping[str, Any]) -> Iterator[str]:
@@ -222,6 +223,12 @@ class Script:
             for name in part.get(f"{kind}s", ()):
                 full = f"{PLATFORM}-{ENVIRONMENT}-{called.get((cloud, kind), name)}"
                 yield f"{sys.executable} -c {shlex.quote('import sys' + READS[cloud])} {kind} {full}"
+
+
+def _runs(part: Mapping[str, Any], image: str) -> bool:
+    """Whether a cloud runs an image, and so has it."""
+    charts = [name for chart in part["charts"].values() for name in chart.get("images", {}).values()]
+    return image in [*charts, *(function.get("image") for function in part["functions"].values())]
 
 
 def _ansible(host: Mapping[str, Any]) -> dict[str, Any]:
