@@ -7,6 +7,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -14,6 +15,7 @@ import httpx
 
 from triplane.cli.exits import DeniedError, NotFoundError, RemoteError, UnreachableError
 from triplane.cli.text import clean
+from triplane.core.asked import SETTLE_SECONDS
 from triplane.core.errors import InputError
 
 SERVERS = ("TRIPLANE_SERVER", "AIRFLOW_URL")
@@ -21,6 +23,8 @@ FIRST_PATIENCE = 15.0
 """Seconds to wait for a server that has never answered: its address may be wrong."""
 PATIENCE = 300.0
 LONGEST_PAUSE = 10.0
+FRESH = timedelta(minutes=1)
+"""A question that is older has settled, whatever the clocks say."""
 PAGE = 100
 TRANSIENT = (429, 500, 502, 503, 504)
 
@@ -108,7 +112,10 @@ class Api:
         return True
 
     def answer(self, question: Mapping[str, Any], option: str, params: Mapping[str, Any]) -> None:
-        """Answer a question. :raises RemoteError: somebody was faster"""
+        """Answer a question, once its task surely rests. :raises RemoteError: somebody was faster"""
+        asked = datetime.fromisoformat(question["created_at"])
+        if datetime.now(UTC) - asked < FRESH:
+            self._sleep(SETTLE_SECONDS)
         task = question["task_instance"]
         path = f"{_run(task['dag_id'], task['dag_run_id'])}/taskInstances/{quote(task['task_id'])}/{task['map_index']}"
         body = {"chosen_options": [option], "params_input": dict(params)}

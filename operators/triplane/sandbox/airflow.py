@@ -17,13 +17,13 @@ from typing import Any
 import httpx
 from cryptography.fernet import Fernet
 
+from triplane.core.asked import SETTLE_SECONDS
 from triplane.core.errors import TriplaneError
 from triplane.sandbox.postgres import Postgres
 from triplane.sandbox.processes import tail
 
 USERS = {"admin": "admin", "alice": "op", "bob": "op", "carol": "op", "olga": "op", "vera": "viewer"}
 START_SECONDS = 240.0
-SETTLE_SECONDS = 3.0
 STOP_SECONDS = 20.0
 # As `airflow standalone`, but for the servers of log files: those would listen on every network interface.
 PARTS = (
@@ -338,10 +338,9 @@ class AirflowApi:
         return state
 
     def wait_for_question(self, dag_id: str, run_id: str, timeout: float = 600) -> list[dict[str, Any]]:
-        """Wait until the run asks something. :raises AirflowError: it ends, or asks nothing in time
+        """Wait until the run asks something that can be answered, see :data:`triplane.core.asked.SETTLE_SECONDS`.
 
-        Airflow fails a task that is answered in the moment in which it parks: the executor's word that this try
-        has ended, which comes a round or two of the scheduler later, is then taken for the end of the task.
+        :raises AirflowError: it ends, or asks nothing in time
         """
         end = time.monotonic() + timeout
         while not (found := _parked(self.questions(dag_id, run_id))):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from triplane.cli.observe import observe
 from triplane.cli.remote import ACTIONS
 from triplane.cli.text import clean
 from triplane.cli.view import Frame, Lines, Table, screen
+from triplane.core.asked import SETTLE_SECONDS
 from triplane.core.errors import InputError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -504,6 +506,18 @@ def test_approve_fills_in_the_form_and_nothing_but_it(
     assert run("approve", RUN, "--digest", DIGEST, "--reason", "again") == 1
     assert "the other votes are for other people" in capsys.readouterr().err
     assert not second["response_received"]
+
+
+def test_a_question_that_was_just_asked_is_left_alone_for_a_moment(airflow: FakeAirflow) -> None:
+    airflow.run("deploy", RUN, environment="staging")
+    fresh, old = question(airflow), question(airflow, index=1)
+    fresh["created_at"] = datetime.now(UTC).isoformat()
+    time = Time()
+    api = client(airflow, time)
+    for asked, waited in ((fresh, SETTLE_SECONDS), (old, SETTLE_SECONDS)):
+        api.answer(asked, "Approve", {"digest": DIGEST, "reason": "looks right"})
+        assert asked["response_received"]
+        assert time.now == waited
 
 
 def test_who_asked_for_a_run_does_not_approve_it_by_accident(
