@@ -227,9 +227,9 @@ def test_what_a_secret_says_of_the_machines_is_in_no_file(
 def _private_files() -> set[str]:
     """What tasks have in their private folders."""
     found = set()
-    for path in Path(tempfile.gettempdir()).glob("triplane-task-*/*"):
-        with contextlib.suppress(OSError):
-            found.add(path.read_text(errors="replace") if path.is_file() else "")
+    for folder in Path(tempfile.gettempdir()).glob("triplane-task-*"):
+        with contextlib.suppress(OSError):  # it may go at any moment
+            found |= {path.read_text(errors="replace") for path in folder.iterdir() if path.is_file()}
     return found
 
 
