@@ -6,7 +6,7 @@ import base64
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
@@ -111,11 +111,14 @@ class Api:
         self._json(answer)
         return True
 
-    def answer(self, question: Mapping[str, Any], option: str, params: Mapping[str, Any]) -> None:
-        """Answer a question, once its task surely rests. :raises RemoteError: somebody was faster"""
-        asked = datetime.fromisoformat(question["created_at"])
-        if datetime.now(UTC) - asked < FRESH:
+    def settle(self, questions: Iterable[Mapping[str, Any]]) -> None:
+        """Wait until the tasks that ask surely rest, see :data:`triplane.core.asked.SETTLE_SECONDS`."""
+        asked = (datetime.fromisoformat(question["created_at"]) for question in questions)
+        if any(datetime.now(UTC) - moment < FRESH for moment in asked):
             self._sleep(SETTLE_SECONDS)
+
+    def answer(self, question: Mapping[str, Any], option: str, params: Mapping[str, Any]) -> None:
+        """Answer a question that has settled. :raises RemoteError: somebody was faster"""
         task = question["task_instance"]
         path = f"{_run(task['dag_id'], task['dag_run_id'])}/taskInstances/{quote(task['task_id'])}/{task['map_index']}"
         body = {"chosen_options": [option], "params_input": dict(params)}

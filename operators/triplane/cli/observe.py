@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from triplane.cli.api import Api
 from triplane.cli.exits import Exit
 from triplane.cli.text import clean
+from triplane.core.asked import ASKS
 from triplane.core.stages import cloud_of, shown
 
 ENDED = ("success", "failed")
-ASKS = "awaiting_input"
 SENSOR = re.compile(r"(?:^|\.)approval$")
 REASONS = 6
 

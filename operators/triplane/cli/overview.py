@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from triplane.cli.api import PAGE, Api
-from triplane.cli.observe import ASKS
 from triplane.cli.text import one_line
+from triplane.core.asked import ASKS
 from triplane.core.words import CLOUDS
 
 EACH = 3

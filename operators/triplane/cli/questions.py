@@ -80,6 +80,7 @@ def send(
 ) -> None:
     """Answer them."""
     filled_in = [(question, filled(question, answer)) for question in questions]
+    api.settle(questions)
     for question, values in filled_in:
         api.answer(question, answer.option, values)
         done = "approved" if answer.option == APPROVE else "rejected"

@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol, TextIO
 
-from triplane.cli.observe import ASKS, ENDED, Observation
+from triplane.cli.observe import ENDED, Observation
 from triplane.cli.text import one_line, seconds
+from triplane.core.asked import ASKS
 from triplane.core.stages import EVERYWHERE, cloud_of, name_of, rank, stage_of
 from triplane.core.words import CLOUDS
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 APPROVE, REJECT = "Approve", "Reject"
+ASKS = "awaiting_input"
+"""The state of a task that asks, and that no worker runs any more."""
 DIGEST, REASON = "digest", "reason"
 """Fields that every form has: what the answer is about, and why it is given."""
 HOLD = "hold_"

@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 from cryptography.fernet import Fernet
 
-from triplane.core.asked import SETTLE_SECONDS
+from triplane.core.asked import ASKS, SETTLE_SECONDS
 from triplane.core.errors import TriplaneError
 from triplane.sandbox.postgres import Postgres
 from triplane.sandbox.processes import tail
@@ -361,7 +361,7 @@ class AirflowApi:
 
 def _parked(questions: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Those of tasks that no worker runs any more."""
-    return [question for question in questions if question["task_instance"]["state"] == "awaiting_input"]
+    return [question for question in questions if question["task_instance"]["state"] == ASKS]
 
 
 def task_process(instance_id: str) -> int | None:

@@ -7,11 +7,11 @@ from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 from triplane.core.approval import Policy
-from triplane.core.asked import DIGEST, HOLD, REASON
+from triplane.core.asked import ASKS, DIGEST, HOLD, REASON
 from triplane.core.digest import digest as digest_of
 from triplane.ui import database
 from triplane.ui.changes import Asked, asked_about, summary
-from triplane.ui.database import ASKS, Question
+from triplane.ui.database import Question
 from triplane.ui.inventory import Inventory
 from triplane.ui.models import Approval, Approvals, Run, Vote
 

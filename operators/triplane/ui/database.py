@@ -7,12 +7,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from triplane.core.asked import ASKS
 from triplane.ui.models import Run
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-ASKS = "awaiting_input"
 RunKey = tuple[str, str]
 """The ids of a DAG and a run."""
 

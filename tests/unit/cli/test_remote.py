@@ -18,7 +18,7 @@ import pytest
 from tests.airflow_contract import PASSWORD, FakeAirflow
 
 from triplane.cli import api as api_module
-from triplane.cli import commands, start
+from triplane.cli import commands, questions, start
 from triplane.cli.api import Api, Login
 from triplane.cli.exits import DeniedError, UnreachableError
 from triplane.cli.follow import follow
@@ -510,13 +510,13 @@ def test_approve_fills_in_the_form_and_nothing_but_it(
 
 def test_a_question_that_was_just_asked_is_left_alone_for_a_moment(airflow: FakeAirflow) -> None:
     airflow.run("deploy", RUN, environment="staging")
-    fresh, old = question(airflow), question(airflow, index=1)
-    fresh["created_at"] = datetime.now(UTC).isoformat()
+    old, fresh, other = (question(airflow, index=index) for index in range(3))
+    fresh["created_at"] = other["created_at"] = datetime.now(UTC).isoformat()
     time = Time()
-    api = client(airflow, time)
-    for asked, waited in ((fresh, SETTLE_SECONDS), (old, SETTLE_SECONDS)):
-        api.answer(asked, "Approve", {"digest": DIGEST, "reason": "looks right"})
-        assert asked["response_received"]
+    for asked, waited in (([old], 0.0), ([fresh, other], SETTLE_SECONDS)):
+        answer = questions.Answer("Approve", "looks right")
+        questions.send(client(airflow, time), asked, answer, lambda text: None)
+        assert all(each["response_received"] for each in asked)
         assert time.now == waited
 
 
