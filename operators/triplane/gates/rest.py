@@ -51,8 +51,8 @@ def ask(
 
 
 def stamp(moment: float) -> str:
-    """Seconds since 1970 as the clouds' APIs take them."""
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    """Seconds since 1970 as the clouds' APIs take them, to the microsecond: a moment after another stays after it."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 def _send(session: Any, verb: str, url: str, body: bytes, headers: Mapping[str, str]) -> Any:

@@ -235,7 +235,7 @@ def test_what_cloud_monitoring_is_asked_and_tells() -> None:
     query = {"filter": "f", "reducer": "REDUCE_SUM", "group_by": ["metric.labels.a", "resource.labels.b"]}
     asked = cloud_monitoring.series_query(query, AT)
     assert [value for name, value in asked if name == "aggregation.groupByFields"] == query["group_by"]
-    assert ("interval.startTime", "2027-01-15T07:55:00.000Z") in asked
+    assert ("interval.startTime", "2027-01-15T07:55:00.000000Z") in asked
     points = [
         {"interval": {"endTime": "2027-01-15T08:00:00Z"}, "value": {"int64Value": "7"}},
         {"interval": {"endTime": "2027-01-15T07:59:00Z"}, "value": {"int64Value": "9"}},
@@ -248,11 +248,18 @@ def test_what_cloud_monitoring_is_asked_and_tells() -> None:
         cloud_monitoring.parse({"timeSeries": [{"points": text}]})
 
 
+def test_a_value_of_the_moment_after_the_gate_began_is_of_the_gate() -> None:
+    begun = AT + 0.0177
+    asked = dict(cloud_monitoring.series_query({"filter": "f"}, begun + 0.0002))
+    point = {"interval": {"endTime": asked["interval.endTime"]}, "value": {"doubleValue": 2.0}}
+    assert cloud_monitoring.parse({"timeSeries": [{"points": [point]}]}).since(begun).values == (2.0,)
+
+
 def test_what_azure_monitor_is_asked_and_tells() -> None:
     query = {"metric": "Requests", "aggregation": "Total", "interval": 300, "filter": "a eq 'b'"}
     asked = azure_monitor.metrics_query(query, AT)
     assert asked["interval"] == "PT5M"
-    assert asked["timespan"] == "2027-01-15T07:55:00.000Z/2027-01-15T08:00:00.000Z"
+    assert asked["timespan"] == "2027-01-15T07:55:00.000000Z/2027-01-15T08:00:00.000000Z"
     assert "metricnamespace" not in asked
     data = [
         {"timeStamp": "2027-01-15T07:50:00Z", "total": 3.0},
