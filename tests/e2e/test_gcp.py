@@ -136,7 +136,7 @@ terraform {{
 }}
 resource "terraform_data" "slow" {{
   provisioner "local-exec" {{
-    command = "touch applying; sleep 4"
+    command = "touch applying; until [ -e go ]; do sleep 0.1; done"
   }}
 }}
 '''
@@ -161,6 +161,7 @@ resource "terraform_data" "slow" {{
     said, _ = second.communicate(timeout=60)
     assert second.returncode == 1
     assert "Error acquiring the state lock" in said
+    (tmp_path / "go").touch()
     assert first.wait(60) == 0
     state = gcp.storage(CONNECTION).bucket("streaming-tfstate").blob(f"{prefix}/default.tfstate")
     assert json.loads(state.download_as_bytes())["serial"] >= 1

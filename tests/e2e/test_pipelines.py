@@ -320,7 +320,13 @@ def test_a_killed_worker_leaves_a_run_that_the_retry_finds(pipelines: Sandbox) -
 
 def test_on_kill_cancels_a_run_that_the_worker_waits_for(pipelines: Sandbox) -> None:
     task, given = operator("github_actions", "hangs", deferrable=False), context()
-    killer = threading.Timer(0.5, task.on_kill)
+
+    def kill() -> None:
+        while "pipeline_url" not in given["ti"].pushed:
+            time.sleep(0.05)
+        task.on_kill()
+
+    killer = threading.Thread(target=kill, daemon=True)
     killer.start()
     with pytest.raises(AirflowException, match="stopped from outside"):
         task.execute(given)

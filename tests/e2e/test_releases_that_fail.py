@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from airflow.sdk.exceptions import AirflowFailException
 
-from tests.e2e.test_kubernetes import Lab, airflow  # noqa: F401
+from tests.e2e.test_kubernetes import Lab, airflow, until  # noqa: F401
 from tests.e2e.test_rollouts import Object, pod, workload
 from tests.few import few
 from triplane.sandbox.kubernetes.api import Api
@@ -43,6 +43,7 @@ class Plain:
         meta = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}}
         path = f"/api/v1/namespaces/{self.lab.namespace}/resourcequotas"
         self.api.create(path, {**meta, "spec": {"hard": {"pods": str(pods)}}})
+        until(lambda: "hard" in self.api.get(f"{path}/small").get("status", {}))
         time.sleep(0.5)
 
 

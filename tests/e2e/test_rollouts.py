@@ -130,6 +130,9 @@ def test_a_probe_that_fails(lab: Lab) -> None:
 def test_a_quota_that_is_used_up(lab: Lab) -> None:
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}}
     lab.apply({**quota, "spec": {"hard": {"pods": "1"}}})
+    seen = "-o=jsonpath={.status.hard.pods}"
+    while lab.kubectl("get", "resourcequota", "small", "-n", lab.namespace, seen) != "1":
+        time.sleep(0.1)
     time.sleep(0.5)
     lab.apply(workload("Deployment", "api", pod(lab.good), replicas=3))
     why = lab.why("deployment/api")

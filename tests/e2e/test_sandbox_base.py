@@ -34,10 +34,8 @@ terraform {
     dynamodb_table = "streaming-tflock"
   }
 }
-variable "seconds" { default = 0 }
 resource "terraform_data" "wait" {
-  input = var.seconds
-  provisioner "local-exec" { command = "touch started; sleep ${var.seconds}" }
+  provisioner "local-exec" { command = "touch started; until [ -e go ]; do sleep 0.1; done" }
 }
 """
 
@@ -109,12 +107,13 @@ def test_terraform_state_and_lock(
 ) -> None:
     code, output = finish(terraform("init"))
     assert code == 0, output
-    first = terraform("apply", "-auto-approve", "-var=seconds=6")
+    first = terraform("apply", "-auto-approve")
     while first.poll() is None and not (tmp_path / "started").exists():
         time.sleep(0.05)
     code, output = finish(terraform("plan"))
     assert code == 1
     assert "Error acquiring the state lock" in output
+    (tmp_path / "go").touch()
     code, output = finish(first)
     assert code == 0, output
     key = f"test/{tmp_path.name}-{os.getpid()}.tfstate"

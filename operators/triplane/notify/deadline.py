@@ -25,8 +25,11 @@ def deadline(seconds: float) -> Iterator[None]:
         yield
         return
 
+    over = False
+
     def ring(number: int, frame: Any) -> None:
-        raise Late(f"it took more than {seconds:g} s")
+        if not over:
+            raise Late(f"it took more than {seconds:g} s")
 
     begin = time.monotonic()
     left, _ = signal.getitimer(signal.ITIMER_REAL)
@@ -36,8 +39,11 @@ def deadline(seconds: float) -> Iterator[None]:
     previous = signal.signal(signal.SIGALRM, ring)
     signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
-        yield
-    finally:
+        try:
+            yield
+        finally:
+            over = True
+    finally:  # also of a ring between the end of the body and ``over``
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, previous)
         if left:

@@ -110,12 +110,16 @@ def test_a_result_is_kept_until_it_is_forgotten(job: Job) -> None:
         assert found.stdout == "done\n"
 
 
-def test_a_running_tool_is_not_started_twice(job: Job) -> None:
-    thread = threading.Thread(target=lambda: run(command("import time; time.sleep(1)"), job=job))
+def test_a_running_tool_is_not_started_twice(job: Job, tmp_path: Path) -> None:
+    code = (
+        f"import pathlib, time\nwhile not pathlib.Path({str(tmp_path / 'go')!r}).exists(): time.sleep(0.05)"
+    )
+    thread = threading.Thread(target=lambda: run(command(code), job=job))
     thread.start()
     wait_for(lambda: job.pid)
     with pytest.raises(TransientError, match="still runs"):
         run(command("print(1)"), job=job)
+    (tmp_path / "go").touch()
     thread.join()
 
 

@@ -93,11 +93,16 @@ def test_a_tool_that_ignores_its_signal_is_killed_after_its_grace() -> None:
 
 
 def test_cancel_stops_what_runs(tmp_path: Path) -> None:
-    mark = tmp_path / "mark"
-    timer = threading.Timer(1, process.stop_all)
-    timer.start()
+    mark, ready = tmp_path / "mark", tmp_path / "ready"
+    code = TIDY.replace("time.sleep(60)", f"pathlib.Path({str(ready)!r}).touch(); time.sleep(60)")
+
+    def cancel() -> None:
+        wait_for(ready.exists)
+        process.stop_all()
+
+    threading.Thread(target=cancel).start()
     with pytest.raises(ToolError) as caught:
-        run(python(TIDY, str(mark), stop_signal=signal.SIGINT))
+        run(python(code, str(mark), stop_signal=signal.SIGINT))
     assert caught.value.returncode == 3
     assert mark.read_text() == "tidied"
 

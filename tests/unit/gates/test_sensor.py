@@ -44,7 +44,7 @@ def judged(*checks: dict[str, Any], begun: float | None = None, before: float | 
 def test_what_is_good_all_the_time_passes(service: Service) -> None:
     verdict = judged(answers(service.url))
     assert (verdict.state, verdict.passed) == ("pass", True)
-    assert verdict.observed == len(service.asked) == len(verdict.samples) > 2
+    assert verdict.observed == len(service.asked) == len(verdict.samples) >= 2
 
 
 def test_one_bad_answer_decides_at_once(service: Service) -> None:
@@ -70,16 +70,16 @@ def test_where_nothing_answers_there_is_no_data(service: Service, no_data: str) 
     service.answers = [None]
     verdict = judged(answers(service.url, no_data=no_data))
     assert (verdict.state, verdict.passed) == ("no_data", False)
-    assert len(service.asked) == 1 if no_data == "fail" else len(service.asked) > 3
+    assert len(service.asked) == 1 if no_data == "fail" else len(service.asked) > 1
 
 
 def test_silence_is_a_break_after_which_the_time_is_counted_anew(service: Service) -> None:
     service.answers = [(200, "ok"), (200, "ok"), None, (200, "ok")]
-    verdict = judged(answers(service.url, patience=10.0))
+    verdict = judged(answers(service.url, lasting=1.0, patience=10.0))
     assert verdict.passed
     after = [sample for sample in verdict.samples[3:] if sample.good]
     assert verdict.observed == 3 + len(after)
-    assert len(after) > 2
+    assert len(after) >= 2
 
 
 def test_several_checks_are_watched_at_once_and_the_worst_decides(service: Service) -> None:
@@ -108,7 +108,9 @@ def test_a_triggerer_that_takes_over_gives_up_at_the_same_moment(service: Servic
 def test_a_triggerer_that_takes_over_does_not_take_the_time_before_for_good(service: Service) -> None:
     verdict = judged(answers(service.url, patience=60.0), begun=time.time() - 30)
     assert verdict.passed
-    assert verdict.observed > 2, "it was good since before this watch, but nobody of this process has seen it"
+    assert verdict.observed >= 2, (
+        "it was good since before this watch, but nobody of this process has seen it"
+    )
 
 
 def test_a_trigger_that_is_cancelled_asks_no_more(service: Service) -> None:

@@ -14,29 +14,31 @@ def test_what_takes_too_long_ends_even_if_it_catches_errors() -> None:
     def stubborn() -> None:
         while True:
             try:
-                time.sleep(5)
+                time.sleep(60)
             except Exception:
                 continue
 
     begin = time.monotonic()
     with pytest.raises(Late), deadline(0.1):
         stubborn()
-    assert time.monotonic() - begin < 2
+    assert time.monotonic() - begin < 30
 
 
 def test_another_timer_goes_on() -> None:
     rung: list[int] = []
     before = signal.signal(signal.SIGALRM, lambda number, frame: rung.append(number))
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.3)
-        with deadline(5):  # the other one ends first: it is left alone
+        signal.setitimer(signal.ITIMER_REAL, 20)
+        with deadline(50):  # the other one ends first: it is left alone
             time.sleep(0.1)
-        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] < 0.3
-        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] < 20
+        signal.setitimer(signal.ITIMER_REAL, 2)
         with pytest.raises(Late), deadline(0.1):
-            time.sleep(1)
-        assert 0.2 < signal.getitimer(signal.ITIMER_REAL)[0] <= 0.4
-        time.sleep(0.6)
+            time.sleep(60)
+        assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 1.9
+        until = time.monotonic() + 30
+        while not rung and time.monotonic() < until:
+            time.sleep(0.05)
         assert rung == [signal.SIGALRM]
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)

@@ -218,7 +218,7 @@ def test_somebody_else_deploys_meanwhile(google: Google) -> None:
 
 def test_another_operation_is_waited_for(google: Google) -> None:
     first = deploy(google, "hello one")
-    google.core.state.operations.delay = 0.3
+    google.core.state.operations.delay = 5
     url = f"https://cloudfunctions.googleapis.com/v2/{FULL}?updateMask=labels"
     google.session().patch(url, json={"labels": {"a": "b"}}).raise_for_status()
     wanted = replace(function(code("hello two"), options=OPTIONS), attempt="0123456789abcdef")

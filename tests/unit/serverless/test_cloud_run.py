@@ -229,7 +229,7 @@ def test_a_service_that_somebody_else_made_is_not_removed(google: Google) -> Non
 
 def test_the_same_name_again_while_it_is_being_deleted(google: Google) -> None:
     deploy(google, "one")
-    google.core.state.operations.delay = 0.2
+    google.core.state.operations.delay = 1
     assert isinstance(google.cloud_run().delete("webhook"), Waiting)
     assert google.cloud_run().observe("webhook") is None
     assert not run_waiting(google, desired(image("two"), options=OPTIONS)).failed

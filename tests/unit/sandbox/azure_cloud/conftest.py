@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,8 @@ def contract_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def azure(tmp_path: Path, contract_file: Path) -> Callable[[Scenario], None]:
-    """Runs a scenario against a fresh server."""
+def azure(tmp_path: Path, contract_file: Path) -> Callable[..., None]:
+    """Runs a scenario against a fresh server, whose operations take ``seconds``."""
     settings = Settings(
         port=0,
         home=str(tmp_path),
@@ -78,11 +79,11 @@ def azure(tmp_path: Path, contract_file: Path) -> Callable[[Scenario], None]:
         key="key",
         state_account="streamingtfstate",
         state_key="c3RhdGU=",
-        operation_seconds=0.05,
     )
 
-    async def run(scenario: Scenario) -> None:
-        async with TestClient(TestServer(application(settings))) as client:
+    async def run(scenario: Scenario, seconds: float) -> None:
+        server = TestServer(application(replace(settings, operation_seconds=seconds)))
+        async with TestClient(server) as client:
             await scenario(Azure(client))
 
-    return lambda scenario: asyncio.run(run(scenario))
+    return lambda scenario, seconds=0.05: asyncio.run(run(scenario, seconds))

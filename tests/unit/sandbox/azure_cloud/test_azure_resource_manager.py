@@ -82,7 +82,7 @@ def test_a_result_by_location(azure: Any) -> None:
         assert status == 202
         location = headers["Location"].removeprefix("https://management.azure.com").partition("?")[0]
         assert (await az.arm("GET", location))[0] == 202
-        await asyncio.sleep(0.1)
+        await asyncio.sleep(1.1)
         status, body, _ = await az.arm("GET", location)
         assert (status, body["properties"]["primaryEndpoints"]["blob"]) == (
             200,
@@ -91,7 +91,7 @@ def test_a_result_by_location(azure: Any) -> None:
         status, keys, _ = await az.arm("POST", f"{path}/listKeys", version="2023-01-01")
         assert (status, len(keys["keys"])) == (200, 2)
 
-    azure(scenario)
+    azure(scenario, seconds=1.0)
 
 
 @pytest.mark.parametrize(

@@ -24,8 +24,8 @@ async def begin(az: Any) -> None:
     assert (await az.arm("PUT", f"{SITES}/one", SITE))[0] == 200
 
 
-async def settle() -> None:
-    await asyncio.sleep(0.1)
+async def settle(seconds: float = 0.05) -> None:
+    await asyncio.sleep(2 * seconds)
 
 
 def test_a_swap_moves_settings_but_not_sticky_ones(azure: Any) -> None:
@@ -123,17 +123,17 @@ def app(environment: str, **changes: Any) -> dict[str, Any]:
     return {"location": "westeurope", "properties": {**properties, **changes}}
 
 
-async def environment(az: Any) -> str:
+async def environment(az: Any, seconds: float = 0.05) -> str:
     await begin(az)
     _, made, headers = await az.arm("PUT", f"{ENVIRONMENTS}/e", SITE, NEW)
     assert headers["Azure-AsyncOperation"]
-    await settle()
+    await settle(seconds)
     return str(made["id"])
 
 
 def test_traffic_weights_decide_which_revision_answers(azure: Any) -> None:
     async def scenario(az: Any) -> None:
-        home = await environment(az)
+        home = await environment(az, 0.4)
         secret = {
             "configuration": {"ingress": {"external": True}, "secrets": [{"name": "s", "value": "planted"}]}
         }
@@ -141,12 +141,12 @@ def test_traffic_weights_decide_which_revision_answers(azure: Any) -> None:
         assert (status, made["properties"]["provisioningState"]) == (201, "InProgress")
         assert "planted" not in str(made)
         assert (await az.arm("PUT", f"{APPS}/hook", app(home), NEW))[0] == 409
-        await settle()
+        await settle(0.4)
         second = {"revisionSuffix": "two", "containers": [{"name": "app", "image": IMAGE}]}
         traffic = [{"revisionName": "hook--one", "weight": 80}, {"revisionName": "hook--two", "weight": 20}]
         change = {"properties": {"template": second, "configuration": {"ingress": {"traffic": traffic}}}}
         assert (await az.arm("PATCH", f"{APPS}/hook", change, NEW))[0] == 200
-        await settle()
+        await settle(0.4)
         _, body, _ = await az.arm("GET", f"{APPS}/hook", version=NEW)
         host = body["properties"]["configuration"]["ingress"]["fqdn"]
         found: Counter[str] = Counter()
@@ -160,10 +160,10 @@ def test_traffic_weights_decide_which_revision_answers(azure: Any) -> None:
         _, body, _ = await az.arm("POST", f"{APPS}/hook/listSecrets", version=NEW)
         assert body["value"] == [{"name": "s", "value": "planted"}]
         assert (await az.arm("DELETE", f"{APPS}/hook", version=NEW))[0] == 202
-        await settle()
+        await settle(0.4)
         assert (await az.arm("GET", f"{APPS}/hook", version=NEW))[0] == 404
 
-    azure(scenario)
+    azure(scenario, seconds=0.4)
 
 
 @pytest.mark.parametrize(
