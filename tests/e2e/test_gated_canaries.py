@@ -14,7 +14,7 @@ from airflow.sdk.exceptions import AirflowException, AirflowFailException
 from cryptography.fernet import Fernet
 
 from tests.e2e import google_lab
-from tests.e2e.monitoring_lab import MOMENT, QUICK, cloudwatch, direct, driven
+from tests.e2e.monitoring_lab import MOMENT, QUICK, cloudwatch, direct, driven, early_in_the_minute
 from tests.e2e.test_container_apps import ENVIRONMENT, push
 from triplane.sandbox.azure.part import GROUP, LOCATION, SUBSCRIPTION
 from triplane.sandbox.gcp.state import PROJECT, REGION
@@ -186,6 +186,7 @@ def test_container_apps(name: str, sandbox: Sandbox) -> None:
         revision = checks[0]["query"]["filter"].split("'")[1]
         dimensions = {"revisionName": revision, "statusCodeCategory": "5xx"}
         series = {"resource": resource, "metric": "Requests", "dimensions": dimensions, "value": value}
+        early_in_the_minute()
         direct(sandbox, "azure-arm", "/_sandbox/series", series)
 
     place = {

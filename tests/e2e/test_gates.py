@@ -106,6 +106,7 @@ def test_metric_math_and_the_baseline_of_a_canary(name: str) -> None:
         }
 
     base = {"connection": "aws_default", "region": "eu-west-1", "expression": "100 * errors / calls"}
+    base |= {"period": 3600, "window": 7200}  # values of this hour: no minute ends on the way
     check = {**aws(name), "query": {**base, "metrics": metrics("2")}}
     assert watched(check)["samples"][0]["text"] == "3 (at most 5)"
     compared = {**check, "against": "baseline", "baseline": {**base, "metrics": metrics("1")}}
