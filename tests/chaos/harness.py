@@ -18,7 +18,7 @@ import time
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -288,7 +288,11 @@ class Trial:
         """Whether an apply against this cloud still runs."""
         marked = str(self.cloud.parent.name).encode()
         found = _terraform_apply(1)
-        return any(marked in Path(f"/proc/{pid}/environ").read_bytes() for pid in found if _alive(pid))
+        for pid in found:
+            with suppress(OSError):  # it has ended meanwhile
+                if _alive(pid) and marked in Path(f"/proc/{pid}/environ").read_bytes():
+                    return True
+        return False
 
     def judge(self, verdict: Verdict) -> None:
         """Everything once, all of it in the state, and the state free."""

@@ -217,12 +217,14 @@ def in_background(
 
 
 def locked(lab: Lab, name: str) -> bool:
-    """Applying, and far enough that the first resource exists and the second one is being made."""
-    info = lab.state.with_name(f".{name}.tfstate.lock.info")
-    if not info.exists():
-        return False
-    time.sleep(0.5)
-    return info.exists()
+    """Something holds the state's lock."""
+    return lab.state.with_name(f".{name}.tfstate.lock.info").exists()
+
+
+def applying(lab: Lab, name: str) -> bool:
+    """Applying, and far enough that the state has the first resource: the second one is being made."""
+    state = lab.state.with_name(f"{name}.tfstate")
+    return locked(lab, name) and state.exists() and '"first"' in state.read_text()
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:

@@ -16,9 +16,9 @@ from tests.e2e.terraform_lab import (
     SLOW,
     UPSTREAM_READER,
     Lab,
+    applying,
     change_set,
     decide,
-    locked,
     wait_for,
 )
 from triplane import settings
@@ -183,6 +183,6 @@ def kill_during_apply(lab: Lab, approved: dict[str, Any]) -> None:
     assert task.stdin is not None
     task.stdin.write(json.dumps(lab.kwargs("slow", **approved)).encode())
     task.stdin.close()
-    wait_for(lambda: locked(lab, "slow"))
+    wait_for(lambda: applying(lab, "slow"))
     task.send_signal(signal.SIGKILL)
     task.wait()

@@ -9,6 +9,7 @@ import subprocess
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -238,12 +239,12 @@ def test_base_image_to_other_registries(
 
 def test_everything_listens_on_loopback_only(sandbox: Sandbox) -> None:
     sandbox_id = json.loads((sandbox.home / "sandbox.json").read_text())["id"]
-    sockets = {
-        os.readlink(descriptor)
-        for process in processes.marked(sandbox_id)
-        for descriptor in Path(f"/proc/{process.pid}/fd").iterdir()
-        if descriptor.is_symlink()
-    }
+    sockets = set()
+    for process in processes.marked(sandbox_id):
+        with suppress(FileNotFoundError):  # what ended meanwhile
+            for descriptor in os.listdir(f"/proc/{process.pid}/fd"):
+                with suppress(FileNotFoundError):
+                    sockets.add(os.readlink(f"/proc/{process.pid}/fd/{descriptor}"))
     listening = [
         line.split()[1].rpartition(":")[0]
         for family in ("tcp", "tcp6")

@@ -23,6 +23,7 @@ from tests.e2e.terraform_lab import (
     SLOW_TO_GO,
     UPSTREAM_READER,
     Lab,
+    applying,
     change_set,
     decide,
     in_background,
@@ -148,7 +149,7 @@ def test_cancel_saves_the_state_and_frees_the_lock(lab: Lab) -> None:
     operator = TerraformApplyOperator(**lab.kwargs("slow", change=change))
     failed: list[BaseException] = []
     thread = in_background(lab, lambda: operator.execute(lab.context()), failed)
-    wait_for(lambda: locked(lab, "slow"))
+    wait_for(lambda: applying(lab, "slow"))
     operator.on_kill()
     thread.join(30)
     assert isinstance(failed[0], AirflowFailException)
@@ -160,8 +161,8 @@ def test_cancel_saves_the_state_and_frees_the_lock(lab: Lab) -> None:
 def test_timeout_saves_the_state_and_frees_the_lock(lab: Lab) -> None:
     lab.stack("slow", SLOW)
     change = lab.plan("slow")
-    with pytest.raises(AirflowFailException, match="was stopped after its limit of 3 s"):
-        lab.apply(change, "slow", command_timeout=3)
+    with pytest.raises(AirflowFailException, match="was stopped after its limit of 6 s"):
+        lab.apply(change, "slow", command_timeout=6)
     _freed_and_saved(lab)
 
 
@@ -170,7 +171,7 @@ def test_airflows_own_timeout_saves_the_state_and_the_retry_knows(lab: Lab) -> N
     lab.stack("slow", SLOW)
     change = lab.plan("slow")
     operator = TerraformApplyOperator(**lab.kwargs("slow", change=change))
-    with pytest.raises(AirflowTaskTimeout), timeout(4):
+    with pytest.raises(AirflowTaskTimeout), timeout(8):
         operator.execute(lab.context())
     operator.on_kill()
     _freed_and_saved(lab)
@@ -191,7 +192,7 @@ def test_sigkill_of_the_task_saves_the_state_and_frees_the_lock(lab: Lab) -> Non
     assert task.stdin is not None
     task.stdin.write(json.dumps(lab.kwargs("slow", change=change)).encode())
     task.stdin.close()
-    wait_for(lambda: locked(lab, "slow"))
+    wait_for(lambda: applying(lab, "slow"))
     task.send_signal(signal.SIGKILL)
     task.wait()
     wait_for(lambda: not locked(lab, "slow"))

@@ -14,7 +14,7 @@ import pytest
 from airflow.sdk.exceptions import AirflowException, AirflowFailException
 
 from tests.e2e import fake_tofu
-from tests.e2e.terraform_lab import BLOCKED, SIMPLE, SLOW, Lab, in_background, locked, wait_for
+from tests.e2e.terraform_lab import BLOCKED, SIMPLE, SLOW, Lab, applying, in_background, locked, wait_for
 from triplane import settings
 from triplane.core import process
 from triplane.core.errors import StaleError
@@ -82,7 +82,7 @@ def test_cancel_in_mid_apply(lab: Lab, tool: str) -> None:
     operator = TerraformApplyOperator(**lab.kwargs("slow", change=lab.plan("slow")))
     failed: list[BaseException] = []
     thread = in_background(lab, lambda: operator.execute(lab.context()), failed)
-    wait_for(lambda: locked(lab, "slow"))
+    wait_for(lambda: applying(lab, "slow"))
     operator.on_kill()
     thread.join(30)
     assert isinstance(failed[0], AirflowFailException)
@@ -102,7 +102,7 @@ def test_kill_in_mid_apply(lab: Lab, tool: str, victim: str) -> None:
     assert task.stdin is not None
     task.stdin.write(json.dumps(arguments).encode())
     task.stdin.close()
-    wait_for(lambda: locked(lab, "slow"))
+    wait_for(lambda: applying(lab, "slow"))
     os.kill(task.pid if victim == "task" else _guardian_of(task.pid), signal.SIGKILL)
     task.wait(30)
     wait_for(lambda: not locked(lab, "slow"))
@@ -208,13 +208,9 @@ def _lineage(lab: Lab) -> str:
 
 
 def _guardian_of(task: int) -> int:
-    (found,) = (
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/stat")
-        if int(path.read_text().rpartition(")")[2].split()[1]) == task
-        and b"\0apply\0" in (path.parent / "cmdline").read_bytes()
-    )
-    return found
+    children = Path(f"/proc/{task}/task/{task}/children").read_text().split()
+    (found,) = (pid for pid in children if b"\0apply\0" in Path(f"/proc/{pid}/cmdline").read_bytes())
+    return int(found)
 
 
 def _freed_saved_and_destroyed(lab: Lab) -> None:

@@ -40,6 +40,13 @@ def wait_for(condition: object, seconds: float = 10) -> None:
         time.sleep(0.02)
 
 
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def test_output_is_streamed_redacted_and_returned() -> None:
     lines: list[str] = []
     code = "import sys; print('key hunter22'); print('é' * 2); sys.stderr.write('warned hunter22')"
@@ -126,9 +133,7 @@ def test_killed_task_leaves_no_tool_behind_and_lets_it_tidy_up(tmp_path: Path) -
     worker.wait()
     wait_for(mark.exists)
     tool = int(pid_file.read_text())
-    wait_for(
-        lambda: not Path(f"/proc/{tool}").exists() or "Z" in Path(f"/proc/{tool}/stat").read_text().split()[2]
-    )
+    wait_for(lambda: not alive(tool))
 
 
 def test_secret_files_are_private(tmp_path: Path) -> None:
