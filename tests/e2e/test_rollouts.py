@@ -64,7 +64,7 @@ class Lab:
     def apply(self, *objects: Object) -> None:
         self.kubectl("apply", "-n", self.namespace, "-f", "-", stdin=yaml.safe_dump_all(objects))
 
-    def wait(self, *workloads: str, timeout: float = 2.5, **more: Any) -> Any:
+    def wait(self, *workloads: str, timeout: float = 4, **more: Any) -> Any:
         options = {"deferrable": False, "conn_id": "cluster_aws", "namespace": self.namespace, **more}
         operator = RolloutOperator(task_id="wait", workloads=workloads, timeout=timeout, **options)
         return operator.execute({})  # type: ignore[arg-type]
