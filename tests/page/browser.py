@@ -6,11 +6,12 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Route, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Route, expect, sync_playwright
 
 from triplane.sandbox.airflow import LocalAirflow
 
 WAIT_MS = 90_000
+expect.set_options(timeout=WAIT_MS)
 
 
 @contextmanager

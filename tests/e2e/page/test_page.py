@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tests.page.world import ASKING, DONE, FAILING, HOSTILE
 from triplane.sandbox.airflow import LocalAirflow
@@ -62,7 +63,7 @@ def test_every_view_is_accessible_and_shows_hostile_texts_as_texts(
     for view, heading in VIEWS.items():
         window.see(view)
         page = window.page
-        assert page.get_by_role("heading", level=1).inner_text() == heading
+        expect(page.get_by_role("heading", level=1)).to_have_text(heading)
         assert page.locator("html").get_attribute("data-theme") == theme
         assert page.title().endswith("Deployments")
         assert page.locator("main script, main img").count() == 0
@@ -90,7 +91,7 @@ def test_a_thousand_components_are_found_quickly(visit: Visits) -> None:
     window = visit()
     window.see("overview")
     page = window.page
-    assert page.locator("tbody tr th[scope=row]").count() == 1000 - 1000 % 3
+    expect(page.locator("tbody tr th[scope=row]")).to_have_count(1000 - 1000 % 3)
     page.get_by_label("Component, version or run").fill("service-33")
     page.get_by_label("Cloud").select_option("gcp")
     page.get_by_text("2 of 999 components").wait_for()
@@ -107,12 +108,12 @@ def test_five_hundred_resources_are_readable(visit: Visits) -> None:
     network = window.page.get_by_role("region", name="AWS").locator("details", has_text="aws/stack/network")
     assert "125 to replace" in network.inner_text()
     network.locator("summary").first.click()
-    assert network.locator("li").count() == 60
+    expect(network.locator("li")).to_have_count(60)
     assert HOSTILE in network.locator("li").first.inner_text()
     network.get_by_role("button", name="Show all 1001 lines").click()
-    assert network.locator("li").count() == 1001
+    expect(network.locator("li")).to_have_count(1001)
     window.page.get_by_label("Component, resource or field").fill("number[499]")
-    assert window.page.locator(".diff li").count() == 3
+    expect(window.page.locator(".diff li")).to_have_count(3)
     window.page.get_by_label("Component, resource or field").fill("")
     way_back = window.page.get_by_role("region", name="AWS").locator(
         "details", has_text="What a rollback would do"
@@ -203,14 +204,14 @@ def test_it_can_be_used_with_the_keyboard(visit: Visits) -> None:
     window.see("history?environment=staging&cloud=gcp")
     page = window.page
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Skip to the content"
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
     button = page.get_by_role("button", name="Roll back to here").first
     button.focus()
     page.keyboard.press("Enter")
     page.get_by_role("dialog").wait_for()
     page.keyboard.press("Escape")
     page.get_by_role("dialog").wait_for(state="detached")
-    assert button.evaluate("each => each === document.activeElement")
+    expect(button).to_be_focused()
 
 
 def test_a_failed_task_is_retried(visit: Visits, served: LocalAirflow) -> None:
