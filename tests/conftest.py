@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,12 @@ def own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     for masker in (core_masker(), task_masker()):
         monkeypatch.setattr(masker, "patterns", set(masker.patterns))
         monkeypatch.setattr(masker, "replacer", masker.replacer)
+
+
+@pytest.fixture(autouse=True)
+def own_opener() -> None:
+    """``urlopen`` keeps the proxies of the environment in which it was called first: another test's."""
+    urllib.request.install_opener(None)  # type: ignore[arg-type]
 
 
 def pytest_configure(config: pytest.Config) -> None:
