@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import expect
 
+from tests.page.browser import WAIT_MS
 from tests.page.world import ASKING, DONE, FAILING, HOSTILE
 from triplane.sandbox.airflow import LocalAirflow
 
@@ -214,13 +215,28 @@ def test_it_can_be_used_with_the_keyboard(visit: Visits) -> None:
     expect(button).to_be_focused()
 
 
+def test_what_is_refused_is_told_although_the_view_was_drawn_anew(visit: Visits) -> None:
+    window = visit()
+    window.see(f"rollout?dag_id=deploy&run_id={FAILING}")
+    page, held = window.page, []
+    page.route("**/clearTaskInstances", lambda route: held.append(route))
+    page.get_by_role("button", name="Retry").click()
+    with page.expect_request("**/clearTaskInstances"):
+        page.get_by_role("dialog").get_by_role("button", name="Retry").click()
+    page.get_by_text("Clearing …").wait_for()
+    page.locator("button.task").last.click()
+    held[0].fulfill(status=409, json={"detail": "it runs already"})
+    page.get_by_role("alert").get_by_text("it runs already").wait_for()
+    window.errors.clear()  # the browser's own word on the 409
+
+
 def test_a_failed_task_is_retried(visit: Visits, served: LocalAirflow) -> None:
     window = visit()
     window.see(f"rollout?dag_id=deploy&run_id={FAILING}")
     page = window.page
     page.get_by_role("heading", name="infrastructure, Google Cloud").wait_for()
     page.get_by_role("button", name="Retry").click()
-    with page.expect_response("**/clearTaskInstances", timeout=60_000) as cleared:
+    with page.expect_response("**/clearTaskInstances", timeout=2 * WAIT_MS) as cleared:
         page.get_by_role("dialog").get_by_role("button", name="Retry").click()
     assert cleared.value.ok
     # The parent does not wait for its run any more: it is the one to go on.

@@ -53,6 +53,7 @@ function history(entries) {
 async function start(each, result) {
   const text = `It starts a run of ${each.dag_id}, which only reads.`;
   if (!await ask({ title: `Check ${each.environment} for drift now?`, text, action: "Check" })) return;
+  put(result, "Starting …");
   try {
     const run = await startRun(each.dag_id, { environment: each.environment });
     put(result, "Started ", toRun({ dag_id: each.dag_id, run_id: run.dag_run_id }));

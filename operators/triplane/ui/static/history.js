@@ -77,6 +77,7 @@ async function rollBack(entry, scope, result) {
   const text = [`It plans what ${entry.run_id} has deployed, revision ${short(entry.revision)}, and asks for approval as the policy says.`,
     "Nothing is changed before somebody has approved it."];
   if (!await ask({ title: `Roll back ${where}?`, text, action: "Plan the rollback", danger: true })) return;
+  put(result, "Starting …");
   try {
     const run = await startRun(scope.dag_id, { environment: scope.environment, action: "rollback", to: entry.run_id });
     put(result, h("p", {}, "Started ", toRun({ dag_id: scope.dag_id, run_id: run.dag_run_id })));

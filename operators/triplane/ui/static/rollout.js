@@ -19,14 +19,15 @@ export async function show(main, parameters) {
   const { dag_id, run_id } = parameters;
   const head = h("div"), matrix = h("div"), details = h("div", { class: "panes" }), traffic = h("div");
   const tasks = h("section", { "aria-label": "Tasks" }), log = h("section", { "aria-label": "Log" });
+  const result = h("p", { role: "status" });
   details.append(tasks, log);
   add(main, h("h1", {}, "Rollout"), head, matrix, traffic, details);
   let data, seen = "", cell = null, chosen = null;
   const draw = () => {
     redraw(head, heading(data));
-    redraw(matrix, stages(data, cell, (stage, cloud) => { cell = { stage, cloud }; draw(); }));
+    redraw(matrix, stages(data, cell, (stage, cloud) => { cell = { stage, cloud }; put(result); draw(); }));
     redraw(traffic, data.traffic.map(shifts));
-    redraw(tasks, taskList(data, cell, chosen, pick));
+    redraw(tasks, taskList(data, cell, chosen, pick, result));
   };
   const follow = (task) => tail(log, task, () => same(task, chosen));
   const pick = async (task) => {
@@ -89,10 +90,9 @@ function square(tasks, stage, cloud, cell, choose) {
     state(shown === "none" ? "waits" : shown), ` ${done}/${tasks.length}`);
 }
 
-function taskList(data, cell, chosen, pick) {
+function taskList(data, cell, chosen, pick, result) {
   if (!cell) return [];
   const tasks = data.tasks.filter((task) => task.stage === cell.stage && task.cloud === cell.cloud);
-  const result = h("p", { role: "status" });
   return [
     h("h2", {}, `${words(cell.stage)}, ${CLOUDS[cell.cloud]}`),
     h("ul", { class: "tasks", "data-scroll": "tasks" }, tasks.map((task) => h("li", {},
@@ -109,6 +109,7 @@ async function again(task, result) {
   const text = [`${place.task_id} of ${place.run_id} and all that follow it are cleared and run again.`,
     "What was approved is applied while the approval holds; what was done already is not done twice."];
   if (!await ask({ title: `Retry ${task.task_id}?`, text, action: "Retry" })) return;
+  put(result, "Clearing …");
   try {
     await retry(place);
     say("The task was cleared.");
