@@ -14,7 +14,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -168,8 +167,9 @@ class Script:
         storage = f"--root {self._work}/containers --runroot {self._work}/run --storage-driver vfs"
         for name, image in self._spec["images"].items():
             yield f"buildah {storage} bud -q --layers --isolation chroot -t bench/{name} {image['context']}"
-            for part in filter(partial(_runs, image=name), self._spec["clouds"].values()):
-                yield f"skopeo list-tags {logins} docker://{part['registry']}/{PLATFORM}/{name}"
+            for part in self._spec["clouds"].values():
+                if _runs(part, name):
+                    yield f"skopeo list-tags {logins} docker://{part['registry']}/{PLATFORM}/{name}"
 
     def _stacks(self, cloud: str, part: Mapping[str, Any]) -> Iterator[str]:
         self._environ |= terraform_credentials(cloud, DEFAULT_CONNECTIONS[cloud]).env

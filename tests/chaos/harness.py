@@ -287,10 +287,9 @@ class Trial:
     def applies(self) -> bool:
         """Whether an apply against this cloud still runs."""
         marked = str(self.cloud.parent.name).encode()
-        found = _terraform_apply(1)
-        for pid in found:
+        for pid in _terraform_apply(1):
             with suppress(OSError):  # it has ended meanwhile
-                if _alive(pid) and marked in Path(f"/proc/{pid}/environ").read_bytes():
+                if marked in Path(f"/proc/{pid}/environ").read_bytes():
                     return True
         return False
 

@@ -14,7 +14,7 @@ import pytest
 import yaml
 from airflow.sdk.exceptions import AirflowFailException, TaskDeferred
 
-from tests.e2e.test_kubernetes import push
+from tests.e2e.test_kubernetes import push, until
 from triplane.kubernetes.cluster_operator import RolloutOperator
 from triplane.kubernetes.triggers import RolloutTrigger
 from triplane.sandbox.kubernetes.containers import ANNOTATION
@@ -131,8 +131,7 @@ def test_a_quota_that_is_used_up(lab: Lab) -> None:
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}}
     lab.apply({**quota, "spec": {"hard": {"pods": "1"}}})
     seen = "-o=jsonpath={.status.hard.pods}"
-    while lab.kubectl("get", "resourcequota", "small", "-n", lab.namespace, seen) != "1":
-        time.sleep(0.1)
+    until(lambda: lab.kubectl("get", "resourcequota", "small", "-n", lab.namespace, seen) == "1")
     time.sleep(0.5)
     lab.apply(workload("Deployment", "api", pod(lab.good), replicas=3))
     why = lab.why("deployment/api")

@@ -10,6 +10,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -241,10 +242,9 @@ def test_everything_listens_on_loopback_only(sandbox: Sandbox) -> None:
     sandbox_id = json.loads((sandbox.home / "sandbox.json").read_text())["id"]
     sockets = set()
     for process in processes.marked(sandbox_id):
-        with suppress(FileNotFoundError):  # what ended meanwhile
-            for descriptor in os.listdir(f"/proc/{process.pid}/fd"):
-                with suppress(FileNotFoundError):
-                    sockets.add(os.readlink(f"/proc/{process.pid}/fd/{descriptor}"))
+        for descriptor in glob(f"/proc/{process.pid}/fd/*"):
+            with suppress(FileNotFoundError):  # closed meanwhile
+                sockets.add(os.readlink(descriptor))
     listening = [
         line.split()[1].rpartition(":")[0]
         for family in ("tcp", "tcp6")

@@ -17,6 +17,7 @@ from triplane.core import process
 from triplane.core.errors import InputError, ToolError, ToolTimeout
 from triplane.core.process import Command, run, tool_env
 from triplane.core.redact import Redactor
+from triplane.sandbox.processes import start_time
 
 TIDY = """
 import signal, sys, time, pathlib
@@ -38,13 +39,6 @@ def wait_for(condition: object, seconds: float = 10) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end, "did not happen in time"
         time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def test_output_is_streamed_redacted_and_returned() -> None:
@@ -133,7 +127,7 @@ def test_killed_task_leaves_no_tool_behind_and_lets_it_tidy_up(tmp_path: Path) -
     worker.wait()
     wait_for(mark.exists)
     tool = int(pid_file.read_text())
-    wait_for(lambda: not alive(tool))
+    wait_for(lambda: start_time(tool) is None)
 
 
 def test_secret_files_are_private(tmp_path: Path) -> None:

@@ -24,6 +24,29 @@ def test_what_takes_too_long_ends_even_if_it_catches_errors() -> None:
     assert time.monotonic() - begin < 30
 
 
+def test_a_ring_in_the_moment_in_which_the_body_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is too late to be an error, and whose timer it was is told of the next ring."""
+    rung: list[int] = []
+    before = signal.signal(signal.SIGALRM, lambda number, frame: rung.append(number))
+    real = signal.setitimer
+
+    def late(which: int, seconds: float) -> object:
+        if not seconds:
+            signal.raise_signal(signal.SIGALRM)
+        return real(which, seconds)
+
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(signal, "setitimer", late)
+            with deadline(50):
+                pass
+        assert rung == []
+        signal.raise_signal(signal.SIGALRM)
+        assert rung == [signal.SIGALRM]
+    finally:
+        signal.signal(signal.SIGALRM, before)
+
+
 def test_another_timer_goes_on() -> None:
     rung: list[int] = []
     before = signal.signal(signal.SIGALRM, lambda number, frame: rung.append(number))

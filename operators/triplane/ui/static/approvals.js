@@ -1,7 +1,7 @@
 import { CLOUDS, add, ago, badge, h, problem, put, say, short, state, until } from "./dom.js";
 import { decide, read } from "./airflow.js";
 import { ask } from "./dialog.js";
-import { keepDoing, redraw } from "./live.js";
+import { doOnce, keepDoing, redraw } from "./live.js";
 import { to, toRun } from "./links.js";
 
 /** What waits for people, and the form to decide it. */
@@ -84,15 +84,13 @@ function form(item, drafts, changed) {
     }
     if (!await ask(question(item, draft, option))) return;
     const ticked = Object.fromEntries(Object.keys(item.choices).map((name) => [name, draft.ticked.has(name)]));
-    try {
+    await doOnce(result, "Sending …", async () => {
       await decide(item.run, item.open, option, { digest: item.digest, reason: draft.reason.trim(), ...ticked });
       drafts.delete(id);
       changed();
       say(`${option}: sent.`);
-      put(result, `${option}: sent. A worker checks it and signs it.`);
-    } catch (error) {
-      put(result, problem(error.message));
-    }
+      return `${option}: sent. A worker checks it and signs it.`;
+    });
   };
   return h("form", { class: "decide", submit: (event) => event.preventDefault() },
     h("label", { class: "field" }, h("span", {}, item.reason_needed ? "Reason" : "Reason (optional)"), reason),

@@ -2,6 +2,7 @@ import { CLOUDS, add, ago, badge, choice, h, many, problem, put, say, state, wor
 import { read, startRun } from "./airflow.js";
 import { chart } from "./chart.js";
 import { ask } from "./dialog.js";
+import { doOnce } from "./live.js";
 import { toRun } from "./links.js";
 
 const STATES = ["missing", "drifted", "unmanaged_change", "unknown", "pending", "in_sync"];
@@ -53,14 +54,11 @@ function history(entries) {
 async function start(each, result) {
   const text = `It starts a run of ${each.dag_id}, which only reads.`;
   if (!await ask({ title: `Check ${each.environment} for drift now?`, text, action: "Check" })) return;
-  put(result, "Starting …");
-  try {
+  await doOnce(result, "Starting …", async () => {
     const run = await startRun(each.dag_id, { environment: each.environment });
-    put(result, "Started ", toRun({ dag_id: each.dag_id, run_id: run.dag_run_id }));
     say("The drift check was started.");
-  } catch (error) {
-    put(result, problem(error.message));
-  }
+    return ["Started ", toRun({ dag_id: each.dag_id, run_id: run.dag_run_id })];
+  });
 }
 
 function groups(found) {

@@ -1,6 +1,7 @@
-import { CLOUDS, add, ago, badge, choice, h, problem, put, say, short, state, words } from "./dom.js";
+import { CLOUDS, add, ago, badge, choice, h, problem, say, short, state, words } from "./dom.js";
 import { ROOT, read, startRun } from "./airflow.js";
 import { ask } from "./dialog.js";
+import { doOnce } from "./live.js";
 import { toRun } from "./links.js";
 
 const KINDS = { change_set: "planned", authorized: "let through", rollout: "rolled out" };
@@ -77,24 +78,18 @@ async function rollBack(entry, scope, result) {
   const text = [`It plans what ${entry.run_id} has deployed, revision ${short(entry.revision)}, and asks for approval as the policy says.`,
     "Nothing is changed before somebody has approved it."];
   if (!await ask({ title: `Roll back ${where}?`, text, action: "Plan the rollback", danger: true })) return;
-  put(result, "Starting …");
-  try {
+  await doOnce(result, "Starting …", async () => {
     const run = await startRun(scope.dag_id, { environment: scope.environment, action: "rollback", to: entry.run_id });
-    put(result, h("p", {}, "Started ", toRun({ dag_id: scope.dag_id, run_id: run.dag_run_id })));
     say("The rollback was started.");
-  } catch (error) {
-    put(result, problem(error.message));
-  }
+    return h("p", {}, "Started ", toRun({ dag_id: scope.dag_id, run_id: run.dag_run_id }));
+  });
 }
 
-async function verify(scope, result) {
-  put(result, "Verifying …");
-  try {
+function verify(scope, result) {
+  return doOnce(result, "Verifying …", async () => {
     const found = await read("verification", { environment: scope.environment, cloud: scope.cloud });
     const seals = found.seals ? "" : " The seals were not checked: the signing key is for workers only; `triplane ledger verify` checks them there.";
-    put(result, ...found.problems.map(problem), ...found.broken.map(problem),
-      h("p", {}, found.broken.length ? "The ledger is not to be trusted." : `The chain of ${found.entries} entries holds.${seals}`));
-  } catch (error) {
-    put(result, problem(error.message));
-  }
+    return [...found.problems.map(problem), ...found.broken.map(problem),
+      h("p", {}, found.broken.length ? "The ledger is not to be trusted." : `The chain of ${found.entries} entries holds.${seals}`)];
+  });
 }

@@ -1,4 +1,4 @@
-import { put } from "./dom.js";
+import { problem, put } from "./dom.js";
 
 /**
  * Do `work` now, and again every so many seconds while the page is to be seen, until it returns false.
@@ -17,6 +17,16 @@ export async function keepDoing(work, seconds, onError) {
     if (document.hidden || await once()) setTimeout(later, seconds * 1000);
   };
   if (await once()) setTimeout(later, seconds * 1000);
+}
+
+/** Do `work` once: `result` says that it is under way, and then what it returns, or why it failed. */
+export async function doOnce(result, underWay, work) {
+  put(result, underWay);
+  try {
+    put(result, await work());
+  } catch (error) {
+    put(result, problem(error.message));
+  }
 }
 
 /** Replace what is in `box`, but leave the focus, what is scrolled and what is unfolded where it was. */

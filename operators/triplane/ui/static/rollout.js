@@ -2,7 +2,7 @@ import { CLOUDS, add, ago, h, problem, put, say, state, words } from "./dom.js";
 import { logTail, read, retry } from "./airflow.js";
 import { chart } from "./chart.js";
 import { ask } from "./dialog.js";
-import { keepDoing, redraw } from "./live.js";
+import { doOnce, keepDoing, redraw } from "./live.js";
 import { runInAirflow, taskInAirflow, to } from "./links.js";
 import { runTable } from "./overview.js";
 
@@ -109,14 +109,11 @@ async function again(task, result) {
   const text = [`${place.task_id} of ${place.run_id} and all that follow it are cleared and run again.`,
     "What was approved is applied while the approval holds; what was done already is not done twice."];
   if (!await ask({ title: `Retry ${task.task_id}?`, text, action: "Retry" })) return;
-  put(result, "Clearing …");
-  try {
+  await doOnce(result, "Clearing …", async () => {
     await retry(place);
     say("The task was cleared.");
     location.reload();
-  } catch (error) {
-    put(result, problem(error.message));
-  }
+  });
 }
 
 /** Show the end of a task's log, unless `wanted` says that another one was chosen while it was fetched. */
